@@ -1,0 +1,1 @@
+"""What crosses a wire or a disk, by noun. No I/O, no decisions."""

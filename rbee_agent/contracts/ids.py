@@ -1,0 +1,25 @@
+"""Identifiers: opaque, short, safe in a path, a log line and a terminal."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+
+IdFactory = Callable[[str], str]
+"""Makes a new identifier from its kind's prefix; a parameter, so that tests can fix it."""
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: nothing that can be mistaken for something else."""
+
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def new_id(prefix: str) -> str:
+    """A random identifier such as ``task-8k2m0q4v7x1c``: 60 random bits behind its kind."""
+    return f"{prefix}-" + "".join(secrets.choice(ALPHABET) for _ in range(12))
+
+
+def is_slug(value: str) -> bool:
+    """Whether a caller's own identifier may stand in a path: 1 to 128 of ``A-Za-z0-9._-``."""
+    return _SLUG.fullmatch(value) is not None

@@ -1,0 +1,18 @@
+"""Names that both ends of a wire use: headers, ports, paths."""
+
+from __future__ import annotations
+
+QUEEN_PORT = 8080
+HIVE_PORT = 9200
+WORKER_PORT_FIRST = 8001
+
+CORRELATION_HEADER = "X-Correlation-Id"
+PROTOCOL_HEADER = "X-Rbee-Protocol"
+VERSION_HEADER = "X-Rbee-Version"
+BACKOFF_HEADER = "X-Backoff-Ms"
+DETERMINISM_HEADER = "X-Rbee-Determinism"
+OVERHEAD_HEADER = "x-rbee-overhead-ms"
+QUEUE_HEADER = "x-rbee-queue-ms"
+
+SSE_CONTENT_TYPE = "text/event-stream"
+PING_INTERVAL_S = 15.0
