@@ -1,0 +1,1 @@
+"""The keeper: the control center and the same actions as headless commands."""

@@ -1,0 +1,1 @@
+"""The SDK: typed clients of queen, hive and worker; streams that resume."""

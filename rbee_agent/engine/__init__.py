@@ -1,0 +1,1 @@
+"""Tokens from a model file. Knows no HTTP."""

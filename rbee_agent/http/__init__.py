@@ -1,0 +1,1 @@
+"""The aiohttp side that all our servers share."""

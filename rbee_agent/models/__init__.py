@@ -1,0 +1,1 @@
+"""Model references and aliases, GGUF facts, fingerprint, memory estimate."""

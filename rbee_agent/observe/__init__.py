@@ -1,0 +1,1 @@
+"""Logging, narration, correlation, redaction, metrics."""

@@ -1,0 +1,1 @@
+"""The brain: a task goes admission, queue, placement, dispatch, relay, caller."""

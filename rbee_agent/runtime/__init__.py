@@ -1,0 +1,1 @@
+"""Clock, child processes, signals and structured shutdown."""

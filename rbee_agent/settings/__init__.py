@@ -1,0 +1,1 @@
+"""Config files, environment, places, and the secret type that never prints."""

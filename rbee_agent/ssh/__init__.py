@@ -1,0 +1,1 @@
+"""Hosts, connections, known hosts and forwards over SSH."""

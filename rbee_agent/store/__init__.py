@@ -1,0 +1,1 @@
+"""What must outlive a process: tasks, nodes, keys in SQL, token journals in files."""

@@ -1,0 +1,1 @@
+"""Fakes that ship: clock, fleet, fault-injecting worker."""

@@ -1,0 +1,1 @@
+"""Headless commands: results to stdout, the rest to stderr."""

@@ -1,0 +1,1 @@
+"""The live link to the queen's event feed."""

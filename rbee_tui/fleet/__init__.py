@@ -1,0 +1,1 @@
+"""A host's life from bare to serving."""

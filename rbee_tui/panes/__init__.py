@@ -1,0 +1,1 @@
+"""Columns, styles and verbs for each noun."""

@@ -1,0 +1,1 @@
+"""Pure: the fleet's snapshot and how events change it."""

@@ -1,0 +1,1 @@
+"""Theme files: found, validated, loaded, watched."""

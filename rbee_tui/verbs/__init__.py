@@ -1,0 +1,1 @@
+"""One registry of everything an operator can do."""

@@ -1,0 +1,1 @@
+"""The queen's HTTP routes; they translate and decide nothing."""
