@@ -1,0 +1,97 @@
+"""Writing server-sent events to one reader."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from rbee_agent.contracts.routes import CORRELATION_HEADER, PING_INTERVAL_S, SSE_CONTENT_TYPE
+from rbee_agent.observe.correlation import current
+from rbee_agent.wire.sse import PING, encode
+from rbee_agent.wire.versions import version_headers
+
+
+class SseWriter:
+    """One open event stream; pings when nothing else is said.
+
+    Use it as an async context manager: entering sends the headers, leaving ends the stream.
+    A reader that is gone raises ConnectionResetError from `send` or `write`.
+    """
+
+    def __init__(
+        self,
+        request: web.Request,
+        *,
+        ping_interval: float = PING_INTERVAL_S,
+        write_timeout: float = 60.0,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Prepare for `request`; a write that its reader does not take in time ends the stream."""
+        self._request = request
+        self._ping_interval = ping_interval
+        self._write_timeout = write_timeout
+        self._last_write = 0.0
+        self._pinger: asyncio.Task[None] | None = None
+        self.response = web.StreamResponse(
+            headers={
+                "Content-Type": SSE_CONTENT_TYPE,
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+                CORRELATION_HEADER: current.get() or "",
+                **version_headers(),
+                **(headers or {}),
+            }
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.response.prepare(self._request)
+        self._pinger = asyncio.create_task(self._ping())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pinger is not None:
+            self._pinger.cancel()
+            await asyncio.gather(self._pinger, return_exceptions=True)
+        if error is None:
+            await self.response.write_eof()
+
+    async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
+        """Send one event, waiting as long as the reader's buffer is full.
+
+        Raises:
+            ConnectionResetError: the reader is gone or did not read for `write_timeout` seconds.
+        """
+        await self.write(encode(data, event=event, id=id))
+
+    async def write(self, chunk: bytes) -> None:
+        """Send bytes that are already events.
+
+        Raises:
+            ConnectionResetError: as `send`.
+        """
+        self._last_write = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._write_timeout):
+                await self.response.write(chunk)
+        except TimeoutError as error:
+            raise ConnectionResetError("the reader does not read") from error
+
+    async def _ping(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            quiet = loop.time() - self._last_write
+            if quiet < self._ping_interval:
+                await asyncio.sleep(self._ping_interval - quiet)
+                continue
+            try:
+                await self.write(PING)
+            except ConnectionResetError:
+                return
