@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,10 +32,10 @@ def places(tmp_path: Path) -> Places:
 
 
 @pytest.fixture(scope="session")
-def demo_model() -> Iterator[Path]:
+def demo_model() -> Path:
     """The demo model's file; `make test` has put it in the cache and says where."""
     if _DEMO_MODEL is None:
         pytest.skip("the demo model is not here: run `make test`, or set RBEE_DEMO_MODEL")
     path = Path(_DEMO_MODEL)
     assert path.is_file(), f"RBEE_DEMO_MODEL names {path}, which is no file"
-    yield path
+    return path

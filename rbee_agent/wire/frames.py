@@ -31,6 +31,26 @@ def token_frame(
     return f'{{"type":"token","i":{index},"t":{_quote(text)}{extra}{_IDS_MARK}[{joined}]}}'
 
 
+def tool_call_frame(
+    index: int,
+    ids: Sequence[int],
+    *,
+    call: int,
+    call_id: str | None,
+    name: str | None,
+    arguments_delta: str,
+) -> str:
+    """The JSON of a worker's tool_call frame, with its ids last like a token frame's."""
+    head: dict[str, Any] = {"type": "tool_call", "i": index, "index": call}
+    if call_id is not None:
+        head["id"] = call_id
+    if name is not None:
+        head["name"] = name
+    head["arguments_delta"] = arguments_delta
+    body = json.dumps(head, separators=(",", ":"), ensure_ascii=False)
+    return f"{body[:-1]}{_IDS_MARK}[{','.join(map(str, ids))}]}}"
+
+
 def without_ids(data: str) -> str:
     """The frame as a client may see it."""
     cut = data.rfind(_IDS_MARK)
