@@ -10,11 +10,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-PROTOCOL_VERSION = 1
-"""Version of what the agents say to each other; sent as ``X-Rbee-Protocol``."""
-
-OLDEST_PROTOCOL = 1
-"""The oldest peer that this version still understands."""
+from rbee_agent.contracts.versions import OLDEST_PROTOCOL as OLDEST_PROTOCOL
+from rbee_agent.contracts.versions import PROTOCOL_VERSION as PROTOCOL_VERSION
 
 
 class Contract(BaseModel):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rbee_agent import __version__
-from rbee_agent.contracts.base import OLDEST_PROTOCOL, PROTOCOL_VERSION
 from rbee_agent.contracts.routes import PROTOCOL_HEADER, VERSION_HEADER
+from rbee_agent.contracts.versions import OLDEST_PROTOCOL, PROTOCOL_VERSION
 from rbee_agent.errors import Refused
 
 

@@ -1,0 +1,126 @@
+"""Frames as types, and a whole answer gathered from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from rbee_agent.contracts.frames import (
+    EndFrame,
+    ErrorFrame,
+    MetricsFrame,
+    NarrationFrame,
+    QueuedFrame,
+    ResultFrame,
+    StartedFrame,
+    TokenFrame,
+    ToolCallFrame,
+)
+from rbee_agent.errors import from_body
+from rbee_agent.wire.sse import ServerEvent
+
+Frame = (
+    QueuedFrame
+    | StartedFrame
+    | TokenFrame
+    | ToolCallFrame
+    | ResultFrame
+    | MetricsFrame
+    | NarrationFrame
+    | EndFrame
+    | ErrorFrame
+)
+
+_TYPES: dict[str, type[Frame]] = {
+    "queued": QueuedFrame,
+    "started": StartedFrame,
+    "token": TokenFrame,
+    "tool_call": ToolCallFrame,
+    "result": ResultFrame,
+    "metrics": MetricsFrame,
+    "narration": NarrationFrame,
+    "end": EndFrame,
+    "error": ErrorFrame,
+}
+
+
+def parse_frame(event: ServerEvent) -> list[Frame]:
+    """The typed frames of one event: several for a micro-batch, none for a type of a newer queen.
+
+    Raises:
+        pydantic.ValidationError: a frame of a known type that lacks what it must have.
+    """
+    kind = _TYPES.get(event.event)
+    if kind is None:
+        return []
+    data = json.loads(event.data)
+    if isinstance(data, dict) and "batch" in data:
+        return [kind.read({"type": event.event, **item}) for item in data["batch"]]
+    return [kind.read(data)]
+
+
+def token_texts(event: ServerEvent) -> Iterator[tuple[str, str]]:
+    """``(text, channel)`` of every token in a token event, without validating it."""
+    data = json.loads(event.data)
+    for item in data.get("batch", (data,)):
+        yield item["t"], item.get("channel") or "content"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a task said, whole."""
+
+    job_id: str
+    model: str
+    worker_id: str | None = None
+    text: str = ""
+    reasoning: str = ""
+    results: list[dict[str, Any]] = field(default_factory=list)
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    end: EndFrame | None = None
+
+    def take(self, event: ServerEvent) -> None:
+        """Add one event.
+
+        Raises:
+            RbeeError: the event is the stream's ``error``.
+        """
+        if event.event == "token":
+            for text, channel in token_texts(event):
+                if channel == "reasoning":
+                    self.reasoning += text
+                else:
+                    self.text += text
+            return
+        data = json.loads(event.data)
+        if event.event == "started":
+            self.worker_id, self.model = data["worker_id"], data["model"]
+        elif event.event == "result":
+            self.results.extend(data["data"])
+        elif event.event == "tool_call":
+            self._tool_call(data)
+        elif event.event == "end":
+            self.end = EndFrame.read(data)
+        elif event.event == "error":
+            raise from_body({"error": data})
+
+    def _tool_call(self, data: dict[str, Any]) -> None:
+        while len(self.tool_calls) <= data["index"]:
+            self.tool_calls.append({"id": None, "name": None, "arguments": ""})
+        call = self.tool_calls[data["index"]]
+        call["id"] = data.get("id") or call["id"]
+        call["name"] = data.get("name") or call["name"]
+        call["arguments"] += data.get("arguments_delta", "")
+
+
+async def gather(answer: Answer, events: AsyncIterator[ServerEvent]) -> Answer:
+    """Read a stream to its end into `answer`.
+
+    Raises:
+        RbeeError: the stream ended with an error.
+    """
+    async for event in events:
+        answer.take(event)
+    return answer
