@@ -11,6 +11,7 @@ from typing import Any, Literal
 from rbee_agent.contracts.base import Contract
 
 FinishReason = Literal["stop", "length", "tool_calls"]
+Phase = Literal["queued", "replay", "prefill", "decode"]
 
 
 class QueuedFrame(Contract):
@@ -104,7 +105,7 @@ class PingFrame(Contract):
 
     type: Literal["ping"] = "ping"
     step: int
-    phase: Literal["queued", "replay", "prefill", "decode"]
+    phase: Phase
     done: int = 0
     total: int = 0
     """Tokens read of those to read, while in prefill or replay."""

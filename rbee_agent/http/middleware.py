@@ -26,7 +26,7 @@ _VERSION_HEADERS = version_headers()
 class TokenCheck(Protocol):
     """Decides whether a presented token may use a route."""
 
-    def __call__(self, request: web.Request, token: str | None) -> None:
+    def __call__(self, request: web.Request, token: str | None, /) -> None:
         """Return where it may.
 
         Raises:

@@ -1,0 +1,85 @@
+"""``llm-worker-rbee``: the program around one worker."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+
+from rbee_agent.errors import EXIT_OK, EXIT_USAGE, RbeeError
+from rbee_agent.worker import options
+from rbee_agent.worker.probe import probe
+
+MIN_TOKEN = 16
+
+
+def main() -> int:
+    """Run the worker; the exit code is that of the error that ended it."""
+    args = options.parser().parse_args()
+    try:
+        if args.probe:
+            sys.stdout.write(json.dumps(probe()) + "\n")
+            return EXIT_OK
+        return _serve(args)
+    except RbeeError as error:
+        # The hive quotes a worker's last lines: this one says it all.
+        sys.stderr.write(f"error: {error.code}: {error.message}\n")
+        return error.exit_code
+
+
+def _serve(args: argparse.Namespace) -> int:
+    token = os.environ.pop(options.TOKEN_ENV, "")
+    if args.model is None or len(token) < MIN_TOKEN:
+        sys.stderr.write(
+            "llm-worker-rbee: needs --model FILE, and in the environment "
+            f"{options.TOKEN_ENV} with {MIN_TOKEN} characters or more (a hive makes one)\n"
+        )
+        return EXIT_USAGE
+    probe()
+
+    # Only now: a missing llama-cpp-python was refused with a sentence above.
+    from rbee_agent.engine import Engine, EngineOptions
+    from rbee_agent.observe import logs
+    from rbee_agent.runtime.clock import SystemClock
+    from rbee_agent.runtime.service import run_service
+    from rbee_agent.settings.places import Places
+    from rbee_agent.settings.secret import Secret
+    from rbee_agent.worker.service import Worker
+
+    logs.configure(level=args.log_level)
+    template = args.chat_template.read_text() if args.chat_template else None
+    engine = Engine(
+        EngineOptions(
+            model_path=args.model,
+            device=args.device,
+            context=args.ctx,
+            slots=args.slots,
+            threads=args.threads,
+            prefill_chunk=args.prefill_chunk,
+            kv_type=args.kv_type,
+            flash_attention=args.flash_attention,
+            chat_template=template,
+            state_dir=args.state_dir or Places.of_user().state / "proofs",
+        )
+    )
+    worker = Worker(
+        engine,
+        worker_id=args.worker_id,
+        model_id=os.environ.get(options.MODEL_ID_ENV, args.model.name),
+        token=Secret(token),
+        clock=SystemClock(),
+        callback_url=args.callback_url,
+        callback_token=os.environ.pop(options.CALLBACK_TOKEN_ENV, None),
+    )
+
+    async def service(stop: asyncio.Event) -> None:
+        await worker.run(stop, args.host, args.port)
+
+    run_service(service)
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
