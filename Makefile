@@ -19,7 +19,7 @@ check: setup-test
 	$(BIN)/lint-imports
 
 bench: setup-test model
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(ONLY)
 
 faults: setup-test model
 	RBEE_LONG=1 $(PYTEST) tests/faults --timeout=7200
