@@ -1,0 +1,60 @@
+"""What the control center needs of the queen's client: the SDK has it, a test's fake is small."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+from rbee_agent.contracts.pools import Deployment, DeploymentRequest
+from rbee_agent.contracts.tasks import Accepted, TaskRequest
+from rbee_agent.wire.sse import ServerEvent
+
+
+class FeedSource(Protocol):
+    """The two streams that the screens live on; both end or raise when the link breaks."""
+
+    def events(
+        self, last_event_id: str | None = None, *, reconnect: float = ...
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """The fleet's events, from a snapshot or behind the given id.
+
+        Args:
+            last_event_id: go on behind this event.
+            reconnect: seconds that the client mends breaks by itself; the feed asks for none,
+                because a break that nobody sees would be stale data shown as live.
+        """
+        ...
+
+    def tap(self, *, reconnect: float = ...) -> AsyncGenerator[ServerEvent, None]:
+        """What running streams say, coalesced and lossy."""
+        ...
+
+
+class QueenLink(FeedSource, Protocol):
+    """The feed and the actions; each action raises `rbee_agent.errors.RbeeError`."""
+
+    async def submit(self, request: TaskRequest) -> Accepted:
+        """Send a task."""
+        ...
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a task; done twice it is done once."""
+        ...
+
+    async def spawn(self, request: DeploymentRequest) -> Deployment:
+        """Wish for workers of a model."""
+        ...
+
+    async def stop_worker(self, worker_id: str) -> None:
+        """Stop a worker and the wish for it."""
+        ...
+
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """Why a task runs where it runs, or why it waits."""
+        ...
+
+    def task_events(
+        self, job_id: str, last_event_id: str | None = None, *, verbose: bool = False
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """One task's frames."""
+        ...

@@ -1,0 +1,85 @@
+"""What every screen has: the headline, the footer, and being a function of one view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from rbee_tui.panes.headline import headline
+from rbee_tui.state.view import View
+from rbee_tui.widgets.line import Line
+
+if TYPE_CHECKING:
+    from rbee_tui.app import RbeeApp
+
+
+class FleetScreen(Screen[None]):
+    """A screen that shows the fleet; `show` draws it, and draws only what changed."""
+
+    CRUMBS: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 as Textual declares it
+        (0, "-narrow"),
+        (120, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", show=False, id="screen.next", tooltip="The next pane"),
+        Binding("shift+tab", "app.focus_previous", show=False, id="screen.previous",
+                tooltip="The pane before"),
+        Binding("escape", "back", "back", show=False, id="screen.back",
+                tooltip="One step back; never quits"),
+    ]  # fmt: skip
+
+    @property
+    def center(self) -> RbeeApp:
+        """The app, as what it is."""
+        return cast("RbeeApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Headline, body, footer."""
+        yield Line(id="headline")
+        yield from self.body()
+        yield Footer(compact=True, show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """What is between the headline and the footer."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        """Show what is known already."""
+        self.refresh_view()
+
+    def on_screen_resume(self) -> None:
+        """Back from another screen: show what happened since."""
+        self.refresh_view()
+
+    def on_resize(self) -> None:
+        """The headline says as much as fits."""
+        self.call_after_refresh(self.refresh_view)
+
+    def refresh_view(self) -> None:
+        """Show the newest view again."""
+        if self.is_mounted:
+            with self.app.batch_update():
+                self.show(self.center.view)
+
+    def show(self, view: View) -> None:
+        """Draw the view; subclasses add their panes."""
+        line = self.query_one("#headline", Line)
+        line.show(
+            headline(
+                view,
+                width=self.size.width,
+                crumbs=self.CRUMBS,
+                read_only=self.center.read_only,
+            )
+        )
+
+    def action_back(self) -> None:
+        """One step back: out of the field that is typed in."""
+        if self.focused is not None:
+            self.set_focus(None)

@@ -1,0 +1,106 @@
+"""Help for the screen one is on, made from the bindings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from rbee_tui.widgets.tones import Cell, content
+
+GROUPS = (
+    ("screen", "This screen"),
+    ("focus", "The pane that has the focus"),
+    ("app", "Everywhere"),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """The keys that work here, by what they belong to."""
+
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; }
+    HelpScreen > Vertical { width: 76; max-width: 98%; height: auto; max-height: 96%;
+        border: round $border; background: $surface; padding: 0 1; }
+    HelpScreen VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
+    HelpScreen Static { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,enter", "dismiss", "close", id="help.close",
+                tooltip="Close the help"),
+    ]  # fmt: skip
+
+    def __init__(self, title: str, bindings: Iterable[ActiveBinding]) -> None:
+        super().__init__()
+        self._title = title
+        self._lines = help_lines(bindings)
+
+    def compose(self) -> ComposeResult:
+        """The table of keys."""
+        with Vertical() as box:
+            box.border_title = content(f"keys: {self._title}")
+            box.border_subtitle = content("Esc closes")
+            with VerticalScroll():
+                for line in self._lines:
+                    yield Static(content(line))
+
+
+def help_lines(bindings: Iterable[ActiveBinding]) -> list[Cell]:
+    """The bindings as lines, grouped by where they come from, each action once."""
+    groups: dict[str, dict[str, tuple[list[str], str]]] = {name: {} for name, _ in GROUPS}
+    for active in bindings:
+        binding = active.binding
+        owner = (binding.id or "").partition(".")[0]
+        if not owner or not active.enabled:
+            continue
+        group = "app" if owner == "app" else "focus" if owner in FOCUS_OWNERS else "screen"
+        keys, _ = groups[group].setdefault(
+            f"{binding.action}", ([], binding.tooltip or binding.description)
+        )
+        name = key_name(binding.key)
+        if name not in keys:
+            keys.append(name)
+    lines: list[Cell] = []
+    for name, title in GROUPS:
+        if not groups[name]:
+            continue
+        lines.append(((title, "title"),))
+        for keys, words in groups[name].values():
+            lines.append(((f"  {' '.join(keys):<16}", "accent"), (f" {words}", "")))
+    return lines
+
+
+FOCUS_OWNERS = frozenset({"table", "text", "prompt", "filter", "command"})
+
+_NAMES = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "escape": "Esc",
+    "enter": "Enter",
+    "tab": "Tab",
+    "shift+tab": "S-Tab",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "home": "Home",
+    "end": "End",
+    "space": "Space",
+}
+
+
+def key_name(key: str) -> str:
+    """A key as it is printed on keyboards."""
+    if key in _NAMES:
+        return _NAMES[key]
+    if key.startswith("ctrl+"):
+        return f"^{key.removeprefix('ctrl+')}"
+    return key

@@ -1,0 +1,112 @@
+"""The overview: the whole fleet on one screen, and a prompt."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+
+from rbee_tui.panes import events, hosts, workers
+from rbee_tui.panes.prompt_bar import PromptBar, PromptInput
+from rbee_tui.panes.stream_wall import StreamWall
+from rbee_tui.screens.base import FleetScreen
+from rbee_tui.state.view import View
+from rbee_tui.verbs.registry import CANCEL, SPAWN, STOP
+from rbee_tui.verbs.verb import Target, Verb
+from rbee_tui.widgets.live_table import LiveTable
+
+
+class Overview(FleetScreen):
+    """Hosts, workers, streams, events, prompt."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p,i", "prompt", "prompt", id="overview.prompt", tooltip="Send a prompt"),
+        Binding("t", "app.toggle_text", "text", show=False, id="overview.text",
+                tooltip="Hide or show the text of streams"),
+        Binding("x", "cancel", "cancel", id="overview.cancel", tooltip=CANCEL.help),
+        Binding("s", "stop", "stop", id="overview.stop", tooltip=STOP.help),
+        Binding("n", "spawn", "new worker", id="overview.spawn", tooltip=SPAWN.help),
+    ]  # fmt: skip
+    DEFAULT_CSS = """
+    Overview #panes { height: 1fr; }
+    Overview #hosts { height: auto; max-height: 5; }
+    Overview #workers { height: auto; max-height: 6; }
+    Overview #streams { height: 1fr; min-height: 5; }
+    Overview #events { height: 4; }
+    Overview.-tall #hosts { max-height: 12; }
+    Overview.-tall #workers { max-height: 14; }
+    Overview.-tall #events { height: 9; }
+    Overview.-wide #streams { dock: right; width: 44%; height: 100%; }
+    Overview #events > .table--cursor-blurred { background: $background; text-style: none; }
+    Overview.-wide #hosts { max-height: 40%; }
+    Overview.-wide #workers { height: auto; max-height: 45%; }
+    Overview.-wide #events { height: 1fr; }
+    """
+
+    def body(self) -> ComposeResult:
+        """The panes from the metal upwards."""
+        with Vertical(id="panes"):
+            table = LiveTable(hosts.COLUMNS, empty="no host yet: rbee hive add NAME", id="hosts")
+            table.border_title = "hosts"
+            yield table
+            table = LiveTable(workers.COLUMNS, empty="no worker yet: n starts one", id="workers")
+            table.border_title = "workers"
+            yield table
+            yield StreamWall(id="streams")
+            table = LiveTable(
+                events.COLUMNS, empty="nothing happened yet", header=False, id="events"
+            )
+            table.border_title = "events"
+            yield table
+        yield PromptBar(id="prompt")
+
+    def show(self, view: View) -> None:
+        """Draw the view."""
+        super().show(view)
+        self.query_one("#hosts", LiveTable).set_rows(hosts.rows(view))
+        self.query_one("#workers", LiveTable).set_rows(workers.rows(view))
+        self.query_one(StreamWall).show(view, hidden=not self.center.text_shown)
+        table = self.query_one("#events", LiveTable)
+        follow = not table.has_focus
+        table.set_rows(events.rows(view, last=200))
+        if follow:
+            table.action_edge(-1)
+        self.query_one(PromptBar).show(view)
+
+    def action_prompt(self) -> None:
+        """Go to the prompt line."""
+        self.query_one(PromptInput).focus()
+
+    def on_prompt_bar_sent(self, event: PromptBar.Sent) -> None:
+        """Send it."""
+        self.center.send_prompt(event.model, event.prompt)
+
+    def restore_prompt(self, prompt: str) -> None:
+        """Put a prompt that could not be sent back where it was typed."""
+        self.query_one(PromptBar).restore(prompt)
+
+    def action_cancel(self) -> None:
+        """Cancel the stream in the pane that has the focus."""
+        wall = self.query_one(StreamWall)
+        self._do(CANCEL, "stream", wall.focused_job)
+
+    def action_stop(self) -> None:
+        """Stop the worker under the cursor."""
+        row = self.query_one("#workers", LiveTable).cursor
+        self._do(STOP, "worker", row.key if row else None)
+
+    def action_spawn(self) -> None:
+        """Start one more worker: of the worker's model under the cursor, else of the prompt's."""
+        table = self.query_one("#workers", LiveTable)
+        if table.has_focus and table.cursor is not None:
+            self._do(SPAWN, "worker", table.cursor.key)
+        else:
+            self._do(SPAWN, "model", self.query_one(PromptBar).model)
+
+    def _do(self, verb: Verb, noun: str, id: str | None) -> None:
+        if id is None:
+            self.app.notify(f"nothing to {verb.title} here", severity="warning", markup=False)
+            return
+        self.center.perform(verb, Target(self.center.view, noun, id))
