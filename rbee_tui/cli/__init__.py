@@ -1,1 +1,1 @@
-"""Headless commands: results to stdout, the rest to stderr."""
+"""Headless commands, one file per group; results to stdout, the rest to stderr."""

@@ -1,0 +1,98 @@
+"""``rbee hive``: the hosts, as the queen knows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from rbee_tui.cli import session as sessions
+from rbee_tui.cli.fleet import node_table
+from rbee_tui.cli.lazy import command, group
+from rbee_tui.cli.options import Json, Watch
+from rbee_tui.cli.output import emit, emit_json, fields, table
+from rbee_tui.state.units import percent, size
+
+app = group("Hosts that run a hive.")
+
+
+@command(app, "ls")
+def ls(ctx: typer.Context, json: Json = False, watch: Watch = False) -> None:
+    """The hosts with their devices, memory and models.
+
+    $ rbee hive ls
+    $ rbee hive ls --json
+    """
+    session = sessions.of(ctx)
+    if watch:
+        from rbee_tui.cli.watch import watch_fleet
+
+        sessions.run(watch_fleet(session, lambda d: {"nodes": d["nodes"]}, _text, json))
+        return
+    sessions.run(_ls(session, as_json=json))
+
+
+async def _ls(session: sessions.Session, *, as_json: bool) -> None:
+    from rbee_agent.client.queen import items
+
+    async with session.queen() as queen:
+        document = {"nodes": items(await queen.raw("GET", "/v2/nodes"), "nodes")}
+    emit_json(document) if as_json else emit(_text(document))
+
+
+def _text(document: dict[str, Any]) -> str:
+    return node_table(document["nodes"]) if document["nodes"] else "no hosts; try: rbee up"
+
+
+@command(app, "show")
+def show(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Its name or id.")],
+    json: Json = False,
+) -> None:
+    """One host: devices, models, what the queen thinks of it.
+
+    $ rbee hive show HOST
+    """
+    sessions.run(_show(sessions.of(ctx), host, as_json=json))
+
+
+async def _show(session: sessions.Session, host: str, *, as_json: bool) -> None:
+    from rbee_tui.cli.worker import node_named
+
+    async with session.queen() as queen:
+        node_id = await node_named(queen, host)
+        node = next(n for n in await queen.nodes() if n.id == node_id)
+    if as_json:
+        emit_json(node)
+        return
+    emit(
+        fields(
+            [
+                ("id", node.id),
+                ("host", node.hostname),
+                ("state", node.state.value),
+                ("reason", node.reason),
+                ("version", node.version),
+                ("system", f"{node.os} {node.arch}"),
+                ("backends", ", ".join(node.backends)),
+                ("models", ", ".join(node.models)),
+                ("disk free", size(node.disk_free)),
+            ]
+        )
+    )
+    emit("")
+    emit(
+        table(
+            ("DEVICE", "NAME", "MEMORY", "LOAD"),
+            (
+                (
+                    d.id,
+                    d.name,
+                    f"{size(d.memory_used)}/{size(d.memory_total)}",
+                    percent(d.utilization),
+                )
+                for d in node.devices
+            ),
+        )
+    )
