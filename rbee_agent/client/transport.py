@@ -24,6 +24,8 @@ CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 45.0
 """A stream that does not even ping (every 15 s) for so long is broken."""
 
+_NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout)
+
 Params = Mapping[str, str | int | float | bool | None]
 
 
@@ -106,8 +108,8 @@ class Transport:
             json: body.
             params: query; None values are left out.
             timeout: seconds for the whole call, retries and waits included.
-            reconnect: also try again when the connection fails. Only for requests that do no
-                harm twice.
+            reconnect: also try again when the connection breaks (not when nobody is there to
+                begin with). Only for requests that do no harm twice.
             accept: error statuses whose body is an answer all the same.
 
         Raises:
@@ -129,9 +131,10 @@ class Transport:
                     f"the {self.peer.name} at {self.peer.url} did not answer within {budget:g} s",
                     code="DEADLINE_EXCEEDED",
                 ) from None
-            except Unreachable:
+            except Unreachable as error:
                 wait = min(2.0, 0.1 * 2**tries)
-                if not reconnect or loop.time() + wait >= deadline:
+                never_there = tries == 1 and isinstance(error.__cause__, _NO_CONNECTION)
+                if not reconnect or never_there or loop.time() + wait >= deadline:
                     raise
             except RbeeError as error:
                 wait = _wait_of(error)

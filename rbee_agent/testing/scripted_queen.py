@@ -33,6 +33,8 @@ class ScriptedQueen:
         """Each entry: abort the connection once, after the token with this index."""
         self.refusals: deque[RbeeError] = deque()
         """Each entry: answer the next POST of a task with this error."""
+        self.lost_posts = 0
+        """So many POSTs of a task are taken, and the connection aborted before the answer."""
         self.hold_at: int | None = None
         """Wait for `release` before the token with this index."""
         self.release = asyncio.Event()
@@ -121,6 +123,10 @@ class ScriptedQueen:
         if known is not None and known != body:
             raise Conflict("another task has that id")
         self.tasks[job_id] = body
+        if self.lost_posts:
+            self.lost_posts -= 1
+            assert request.transport is not None  # noqa: S101 - its body was just read
+            request.transport.abort()
         answer = {"job_id": job_id, "queue_position": 0, "backoff_ms": 0}
         return json_response(answer, status=200 if known else 202)
 

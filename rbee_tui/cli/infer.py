@@ -65,7 +65,7 @@ def infer(
         seed=seed,
         stop=stop or [],
         session_id=session_id,
-        priority="batch" if batch else "interactive",
+        priority="batch" if batch else None,
     )
     sessions.run(_infer(session, request, worker, timeout=timeout, as_json=json))
 

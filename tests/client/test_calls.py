@@ -86,6 +86,17 @@ async def test_submit_without_id_gets_one(scripted: ScriptedQueen, client: Queen
     assert accepted.job_id.startswith("task-")
 
 
+async def test_a_lost_answer_to_the_post_is_harmless(
+    scripted: ScriptedQueen, client: QueenClient
+) -> None:
+    """A connection that dies between the POST and its answer leaves one task, not two."""
+    scripted.lost_posts = 2
+
+    accepted = await client.submit(TaskRequest(model="m", prompt="p"))
+
+    assert list(scripted.tasks) == [accepted.job_id]
+
+
 async def test_only_set_fields_are_sent(scripted: ScriptedQueen, client: QueenClient) -> None:
     """An older queen never sees fields that the caller did not set."""
     await client.submit(REQUEST)
