@@ -65,7 +65,7 @@ class RbeeApp(App[ExitCode]):
     TITLE = "rbee"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    Screen { background: $background; }
+    FleetScreen { background: $background; }
     #headline { background: $panel; }
     LiveTable, TokenView {
         border-top: solid $border-blurred;

@@ -10,6 +10,8 @@ import pytest
 from rbee_agent.settings.places import Places
 
 _OWN_PREFIXES = ("RBEE_", "TEXTUAL_", "XDG_", "ORCHD_", "LLORCH_", "HF_")
+_HARNESS = "TEXTUAL_SNAPSHOT_"
+"""What the snapshot plug-in tells its own tests."""
 _OWN_NAMES = ("NO_COLOR", "FORCE_COLOR", "SSH_AUTH_SOCK", "HTTP_PROXY", "HTTPS_PROXY")
 _DEMO_MODEL = os.environ.get("RBEE_DEMO_MODEL")
 
@@ -19,6 +21,8 @@ def hermetic(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     """A home of its own and none of the developer's settings; returns that home."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
+        if name.startswith(_HARNESS):
+            continue
         if name.startswith(_OWN_PREFIXES) or name in _OWN_NAMES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))

@@ -16,9 +16,9 @@ MOST_SLOT_MARKS: Final = 6
 
 COLUMNS: Final = (
     Column("state", "STATE", 13),
-    Column("worker", "WORKER", 14, grow=2),
+    Column("worker", "WORKER", 11, grow=2),
     Column("model", "MODEL", 14, grow=3),
-    Column("where", "WHERE", 13, grow=1, drop=1),
+    Column("where", "WHERE", 14, grow=2, drop=1),
     Column("slots", "SLOTS", 10),
     Column("speed", "TOK/S", 5, right=True),
     Column("history", "LAST MINUTE", 12, drop=3),

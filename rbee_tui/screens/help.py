@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -52,27 +53,34 @@ class HelpScreen(ModalScreen[None]):
 
 def help_lines(bindings: Iterable[ActiveBinding]) -> list[Cell]:
     """The bindings as lines, grouped by where they come from, each action once."""
-    groups: dict[str, dict[str, tuple[list[str], str]]] = {name: {} for name, _ in GROUPS}
+    groups: dict[str, dict[str, _Entry]] = {name: {} for name, _ in GROUPS}
     for active in bindings:
         binding = active.binding
         owner = (binding.id or "").partition(".")[0]
         if not owner or not active.enabled:
             continue
         group = "app" if owner == "app" else "focus" if owner in FOCUS_OWNERS else "screen"
-        keys, _ = groups[group].setdefault(
-            f"{binding.action}", ([], binding.tooltip or binding.description)
-        )
-        name = key_name(binding.key)
-        if name not in keys:
-            keys.append(name)
+        entry = groups[group].setdefault(binding.action, _Entry())
+        entry.keys.add(key_name(binding.key))
+        if binding.show or not entry.words:
+            entry.words = binding.tooltip or binding.description
     lines: list[Cell] = []
     for name, title in GROUPS:
         if not groups[name]:
             continue
         lines.append(((title, "title"),))
-        for keys, words in groups[name].values():
-            lines.append(((f"  {' '.join(keys):<16}", "accent"), (f" {words}", "")))
+        for entry in groups[name].values():
+            keys = " ".join(sorted(entry.keys, key=lambda key: (len(key), key)))
+            lines.append(((f"  {keys:<16}", "accent"), (f" {entry.words}", "")))
     return lines
+
+
+@dataclass
+class _Entry:
+    """One action: its keys and its sentence."""
+
+    keys: set[str] = field(default_factory=set)
+    words: str = ""
 
 
 FOCUS_OWNERS = frozenset({"table", "text", "prompt", "filter", "command"})

@@ -22,6 +22,8 @@ NO_COLOR_THEME: Final = "rbee-mono"
 
 _HERE: Final = Path(__file__).parent
 _TEXT_STYLES: Final = frozenset({"none", "bold", "dim", "italic", "reverse", "underline", "strike"})
+_ANSI_NEEDS: Final = {"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"}
+"""Variables of Textual's own style sheet that it does not derive for an ANSI theme."""
 _OPACITY: Final = re.compile(r"\s+\d{1,3}(?:\.\d+)?%$")
 
 
@@ -67,7 +69,10 @@ class ThemeFile(BaseModel):
 
     def theme(self) -> Theme:
         """The theme as Textual registers it."""
-        return Theme(**self.model_dump(exclude={"title"}))
+        theme = Theme(**self.model_dump(exclude={"title"}))
+        if self.ansi:
+            theme.variables = {**_ANSI_NEEDS, **self.variables}
+        return theme
 
 
 def _parse(value: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -94,13 +95,13 @@ class Question(ModalScreen[str]):
         else:
             self.query_one(f"#answer-{self._answers[-1].value}", Button).focus()
 
-    def on_key(self, event: object) -> None:
-        """An answer's letter answers."""
-        key = getattr(event, "key", "")
+    def on_key(self, event: events.Key) -> None:
+        """An answer's letter answers, and never reaches the screen below."""
         if isinstance(self.focused, Input):
             return
         for answer in self._answers:
-            if key == answer.key:
+            if event.key == answer.key:
+                event.stop()
                 self._give(answer)
                 return
 

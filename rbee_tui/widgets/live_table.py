@@ -65,6 +65,7 @@ class LiveTable(ScrollView, can_focus=True):
     DEFAULT_CSS = f"""
     LiveTable {{
         overflow-x: hidden;
+        scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
         {TONE_CSS}
         & > .table--header {{ color: $text-muted; text-style: bold; }}
@@ -279,9 +280,9 @@ class LiveTable(ScrollView, can_focus=True):
         room = max(1, self.scrollable_content_region.height - self._head)
         top = self.scroll_offset.y
         if self._cursor_at < top:
-            self.scroll_to(y=self._cursor_at, animate=False, immediate=True)
+            self.scroll_to(y=self._cursor_at, animate=False, force=True)
         elif self._cursor_at >= top + room:
-            self.scroll_to(y=self._cursor_at - room + 1, animate=False, immediate=True)
+            self.scroll_to(y=self._cursor_at - room + 1, animate=False, force=True)
 
     def _go(self, at: int) -> None:
         if not self.rows:

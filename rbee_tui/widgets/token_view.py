@@ -29,6 +29,7 @@ class TokenView(ScrollView, can_focus=True):
     DEFAULT_CSS = f"""
     TokenView {{
         overflow-x: hidden;
+        scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
         {TONE_CSS}
         & > .token--notice {{ color: $text-muted; text-style: italic; }}
@@ -111,7 +112,7 @@ class TokenView(ScrollView, can_focus=True):
         if self.virtual_size != size:
             self.virtual_size = size
         if self.following:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
     def _wrap(self, line: str, *, ended: bool) -> None:
         parts = wrap(line, self._width)
