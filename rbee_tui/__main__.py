@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rbee_agent.contracts.tasks import TaskRequest
+    from rbee_tui.cli.session import ScreenEnd
 
 
 def main() -> int:
@@ -31,11 +32,12 @@ def open_screen(
     read_only: bool = False,
     owns_agents: bool = False,
     theme: str | None = None,
-) -> None:
+) -> ScreenEnd:
     """Import Textual and show the control center until the person quits."""
     from rbee_tui.app import run
+    from rbee_tui.cli.session import ScreenEnd
 
-    run(
+    end = run(
         url,
         token,
         first_prompt=first_prompt,
@@ -43,6 +45,7 @@ def open_screen(
         owns_agents=owns_agents,
         theme=theme,
     )
+    return ScreenEnd(int(end), end.leave_agents)
 
 
 if __name__ == "__main__":

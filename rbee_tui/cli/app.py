@@ -89,7 +89,10 @@ def _without_command(session: Session) -> None:
         run(print_status(session, as_json=False))
         return
     address = session.address()
-    session.screen(address.url, address.token, read_only=session.read_only, theme=session.theme)
+    end = session.screen(
+        address.url, address.token, read_only=session.read_only, theme=session.theme
+    )
+    raise typer.Exit(end.code)
 
 
 def main(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rbee_agent.errors import EXIT_FAILED
 from rbee_tui.cli import session as sessions
 from rbee_tui.cli.output import Progress, emit, note
 
@@ -70,9 +71,10 @@ def _on_screen(
 ) -> None:
     running = _Running(session, request.model, extra)
     sessions.run(running.start())
+    end = sessions.ScreenEnd(EXIT_FAILED)
     try:
         address = session.address()
-        screen(
+        end = screen(
             address.url,
             address.token,
             first_prompt=request,
@@ -80,7 +82,9 @@ def _on_screen(
             theme=session.theme,
         )
     finally:
-        sessions.run(running.stop())
+        if not end.leave_agents:
+            sessions.run(running.stop())
+    raise SystemExit(end.code)
 
 
 class _Running:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rbee_agent.errors import EXIT_INTERRUPTED
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class ScreenEnd:
+    """How the control center was left."""
+
+    code: int
+    leave_agents: bool = False
+    """The person wants queen, hive and workers to go on."""
+
+
 class Screen(Protocol):
     """Opens the control center; the front door hands it in, so that commands import no Textual."""
 
@@ -35,7 +44,7 @@ class Screen(Protocol):
         read_only: bool = False,
         owns_agents: bool = False,
         theme: str | None = None,
-    ) -> None:
+    ) -> ScreenEnd:
         """Return when the person quits."""
 
 
@@ -50,7 +59,6 @@ class Session:
     """None: no screen may be opened (``--no-tui``, or no terminal)."""
     theme: str | None = None
     read_only: bool = False
-    started: list[str] = field(default_factory=list)
 
     @classmethod
     def of_user(cls) -> Session:

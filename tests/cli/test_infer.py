@@ -27,10 +27,11 @@ async def test_the_answer_and_nothing_else_is_on_stdout(
 async def test_each_token_is_shown_before_the_next_is_made(scripted: ScriptedQueen) -> None:
     """Tokens are flushed one by one: the first is out while the queen still holds the second."""
     scripted.hold_at = 1
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rbee_tui", *ASK),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "RBEE_QUEEN_URL": scripted.url},
+        env={**buffered, "RBEE_QUEEN_URL": scripted.url},
     )
     assert process.stdout is not None
     async with asyncio.timeout(30):
