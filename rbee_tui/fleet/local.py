@@ -129,8 +129,8 @@ async def start(
     """
     offset = _open_log(agent.log)
     with agent.log.open("ab") as log:
-        child = subprocess.Popen(  # noqa: ASYNC220 - a daemon: it outlives this event loop
-            [sys.executable, "-m", *agent.module],
+        child = _Daemon(
+            [sys.executable, "-P", "-m", *agent.module],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -156,6 +156,13 @@ async def start(
     said = _tail(agent.log, offset)
     message = f"the {agent.name} did not start (exit {code}):\n{said}"
     raise Conflict(message) if code == EXIT_CONFLICT else RbeeError(message)
+
+
+class _Daemon(subprocess.Popen[bytes]):
+    """A child that outlives us on purpose: dropping its handle is no mistake to warn of."""
+
+    def __del__(self) -> None:
+        return
 
 
 async def _end_child(child: subprocess.Popen[bytes]) -> None:
