@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rbee_agent.contracts.events import Narration
+from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import LEVEL, status
 from rbee_tui.state.view import View
 from rbee_tui.widgets.live_table import Column, Row
@@ -35,4 +36,32 @@ def _row(view: View, narration: Narration) -> Row:
         ((narration.actor, "muted"),),
         ((narration.text, tone),),
     )
-    return Row(str(narration.seq), cells, tone, about)
+    return Row(str(narration.seq), cells, tone, about=about)
+
+
+def facts(view: View, seq: str) -> list[Fact]:
+    """One event whole, and what it is about as it is now."""
+    told = next((n for n in view.fleet.narration if str(n.seq) == seq), None)
+    if told is None:
+        return []
+    lines: list[Fact] = [
+        ("when", view.clock(told.at)),
+        ("who", told.actor),
+        ("what", told.text),
+    ]
+    if told.noun and told.id:
+        lines.append(("about", f"{told.noun} {told.id}"))
+    if told.correlation_id:
+        lines.append(("correlation", told.correlation_id))
+    return lines
+
+
+PANE: Final = NounPane(
+    noun="event",
+    title="events",
+    columns=COLUMNS,
+    rows=rows,
+    facts=facts,
+    empty="nothing happened yet",
+    newest_last=True,
+)

@@ -6,6 +6,7 @@ from typing import Final
 
 from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.nodes import NodeInfo, NodeState
+from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import NODE, age_tone, status
 from rbee_tui.state.units import percent, size, span
 from rbee_tui.state.view import View
@@ -13,23 +14,23 @@ from rbee_tui.widgets.live_table import Column, Row
 from rbee_tui.widgets.meters import sparkline, stacked
 from rbee_tui.widgets.tones import Cell, Piece
 
-BAR: Final = 14
+BAR: Final = 12
 HOT_C: Final = 80.0
 BUSY: Final = 0.9
 FULL: Final = 0.97
 """A card that serves a large model is meant to be full: only the last percents are news."""
 
 COLUMNS: Final = (
-    Column("host", "HOST", 16, grow=2),
-    Column("device", "DEVICE", 8),
-    Column("name", "NAME", 12, grow=3, drop=5),
+    Column("host", "HOST", 12, grow=3),
+    Column("device", "DEVICE", 7),
+    Column("name", "NAME", 12, grow=1, drop=5),
     Column("memory", "MEMORY", BAR),
     Column("used", "USED/TOTAL", 11, right=True),
-    Column("load", "LOAD", 4, right=True),
+    Column("load", "LOAD", 4, right=True, drop=1),
     Column("history", "LAST MINUTE", 12, drop=4),
     Column("heat", "TEMP", 5, right=True, drop=2),
     Column("power", "POWER", 6, right=True, drop=3),
-    Column("age", "AGE", 4, right=True),
+    Column("age", "AGE", 5, right=True, drop=1),
 )
 
 
@@ -67,7 +68,19 @@ def _row(
         f"{device.power_w:.0f}W" if device.power_w is not None else "",
         ((span(age), age_tone(age)),) if first else "",
     )
-    return Row(f"{node.id}/{device.id}", cells, "muted" if dim else "", ("node", node.id))
+    values = (
+        node.hostname or node.id,
+        device.id,
+        device.name,
+        device.memory_used / total if total else None,
+        float(device.memory_used),
+        device.utilization,
+        device.utilization,
+        device.temperature_c,
+        device.power_w,
+        age,
+    )
+    return Row(f"{node.id}/{device.id}", cells, dim=dim, about=("node", node.id), values=values)
 
 
 def memory_bar(device: Device, width: int) -> tuple[Piece, ...]:
@@ -103,3 +116,84 @@ def _no_device() -> Device:
     return Device(
         id="", backend="", name="no device seen", memory_total=0, memory_used=0, memory_free=0
     )
+
+
+def facts(view: View, node_id: str) -> list[Fact]:
+    """Everything known of one host."""
+    node = view.fleet.nodes.get(node_id)
+    if node is None:
+        return []
+    age = view.fleet.age(node.id, view.now)
+    told: list[Fact] = [
+        ("host", node.hostname or node.id),
+        ("state", status(NODE, node.state).pieces),
+        ("heard", ((f"{span(age)} ago", age_tone(age)),)),
+        ("runs", f"rbee {node.version or '?'} on {node.os or '?'} {node.arch or ''}"),
+        ("backends", ", ".join(node.backends) or "none"),
+        ("load", "–" if node.load_1m is None else f"{node.load_1m:.1f}"),
+        ("disk free", size(node.disk_free)),
+    ]
+    if node.reason:
+        told.insert(2, ("because", ((node.reason, "warn"),)))
+    if node.labels:
+        told.append(("labels", ", ".join(f"{k}={v}" for k, v in sorted(node.labels.items()))))
+    for device in node.devices:
+        told += [(device.id, ((device.name, "strong"),)), *_device_facts(device)]
+    told.append(("models", ", ".join(node.models) or "none on disk"))
+    for worker in view.fleet.workers.values():
+        if worker.node_id == node.id:
+            told.append(("worker", f"{worker.id}: {worker.model} on {worker.device}"))
+    return told
+
+
+def _device_facts(device: Device) -> list[Fact]:
+    ours = sum(p.used for p in device.processes if p.worker_id is not None)
+    used, total = device.memory_used, device.memory_total
+    told: list[Fact] = [
+        ("", memory_bar(device, 40)),
+        (
+            "",
+            (
+                ("█", "ok"),
+                (f" workers {size(ours)}  ", ""),
+                ("▓", "accent"),
+                (f" others {size(max(0, used - ours))}  ", ""),
+                ("▒", "busy"),
+                (f" reserved {size(device.memory_reserved)}  ", ""),
+                (f"free {size(device.memory_free)} of {size(total)}", "muted"),
+            ),
+        ),
+    ]
+    parts = [
+        "" if device.utilization is None else f"{percent(device.utilization)} busy",
+        "" if device.temperature_c is None else f"{device.temperature_c:.0f}°C",
+        _watts(device),
+        (device.driver and f"driver {device.driver}") or "",
+        f"{device.threads} threads" if device.threads else "",
+    ]
+    told.append(("", ", ".join(part for part in parts if part)))
+    told += [
+        ("", f"pid {p.pid} {p.name}{f' of {p.user}' if p.user else ''}: {size(p.used)}")
+        for p in device.processes
+        if p.worker_id is None
+    ]
+    if device.error:
+        told.append(("", ((f"▲ {device.error}", "warn"),)))
+    return told
+
+
+def _watts(device: Device) -> str:
+    if device.power_w is None:
+        return ""
+    limit = f" of {device.power_limit_w:.0f}" if device.power_limit_w else ""
+    return f"{device.power_w:.0f}{limit} W"
+
+
+PANE: Final = NounPane(
+    noun="node",
+    title="hosts",
+    columns=COLUMNS,
+    rows=rows,
+    facts=facts,
+    empty="no host yet: rbee hive add NAME",
+)

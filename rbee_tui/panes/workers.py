@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rbee_agent.contracts.workers import WorkerInfo, WorkerState
+from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import WORKER, status
 from rbee_tui.state.units import percent, rate, size, span
 from rbee_tui.state.view import View
@@ -16,15 +17,15 @@ MOST_SLOT_MARKS: Final = 6
 
 COLUMNS: Final = (
     Column("state", "STATE", 13),
-    Column("worker", "WORKER", 11, grow=2),
-    Column("model", "MODEL", 14, grow=3),
-    Column("where", "WHERE", 14, grow=2, drop=1),
-    Column("slots", "SLOTS", 10),
+    Column("worker", "WORKER", 10, grow=2),
+    Column("model", "MODEL", 12, grow=3),
+    Column("where", "WHERE", 14, grow=2, drop=2),
+    Column("slots", "SLOTS", 10, drop=1),
     Column("speed", "TOK/S", 5, right=True),
-    Column("history", "LAST MINUTE", 12, drop=3),
-    Column("memory", "MEM", 5, right=True, drop=2),
-    Column("cache", "KV", 4, right=True, drop=4),
-    Column("up", "UP", 6, right=True, drop=5),
+    Column("history", "LAST MINUTE", 12, drop=4),
+    Column("memory", "MEM", 5, right=True, drop=3),
+    Column("cache", "KV", 4, right=True, drop=5),
+    Column("up", "UP", 7, right=True, drop=6),
 )
 
 
@@ -53,7 +54,19 @@ def _row(view: View, worker: WorkerInfo) -> Row:
         percent(fleet.kv_usage(worker)),
         span(view.queen_now - worker.ready_at) if ready and worker.ready_at else "",
     )
-    return Row(worker.id, cells, "" if view.link.live else "muted", ("worker", worker.id))
+    values = (
+        worker.state,
+        worker.id,
+        worker.model,
+        f"{host}/{worker.device}",
+        float(fleet.slots_busy(worker)),
+        speed,
+        speed,
+        fleet.memory_bytes(worker),
+        fleet.kv_usage(worker),
+        worker.ready_at and -worker.ready_at,
+    )
+    return Row(worker.id, cells, dim=not view.link.live, about=("worker", worker.id), values=values)
 
 
 def state_cell(view: View, worker: WorkerInfo) -> tuple[Piece, ...]:
@@ -75,3 +88,48 @@ def slots_cell(busy: int, slots: int) -> tuple[Piece, ...]:
         free = max(0, slots - busy)
         return (("▮" * busy, "ok"), ("▯" * free, "muted"), (f" {busy}/{slots}", ""))
     return ((f"{busy}/{slots}", "ok" if busy else ""),)
+
+
+def facts(view: View, worker_id: str) -> list[Fact]:
+    """Everything known of one worker."""
+    fleet = view.fleet
+    worker = fleet.workers.get(worker_id)
+    if worker is None:
+        return []
+    told: list[Fact] = [
+        ("worker", worker.id),
+        ("state", state_cell(view, worker)),
+        ("model", worker.model),
+        ("host", f"{worker.node_id or '?'}, {worker.device} ({worker.backend})"),
+        ("slots", slots_cell(fleet.slots_busy(worker), worker.slots)),
+        ("context", f"{worker.context} tokens a slot"),
+        ("speed", f"{rate(fleet.tokens_per_s(worker))} tokens/s"),
+        ("last minute", sparkline(fleet.history.get(f"worker/{worker.id}", ()), 30)),
+        ("memory", f"{size(fleet.memory_bytes(worker))}, estimated {size(worker.memory_estimate)}"),
+        ("KV cache", f"{percent(fleet.kv_usage(worker))} used"),
+        ("tokens made", str(worker.tokens_out_total)),
+        ("incarnation", f"{worker.incarnation}, {worker.restarts} restarts"),
+        ("process", str(worker.pid or "–")),
+    ]
+    if worker.profile is not None:
+        proved = ", ".join(worker.profile.proved) or "nothing yet"
+        told += [
+            ("exact profile", f"{worker.profile.id} ({worker.profile.device_kind})"),
+            ("proved in it", proved),
+        ]
+    if worker.error:
+        told.append(("error", ((worker.error, "bad"),)))
+    told += [("log" if at == 0 else "", line) for at, line in enumerate(worker.last_log[-20:])]
+    running = [s for s in view.streams.by_job.values() if s.worker_id == worker.id and s.running]
+    told += [("stream", f"{s.job_id}, {s.tokens_out} tokens") for s in running]
+    return told
+
+
+PANE: Final = NounPane(
+    noun="worker",
+    title="workers",
+    columns=COLUMNS,
+    rows=rows,
+    facts=facts,
+    empty="no worker yet: on the models screen n starts one",
+)

@@ -21,7 +21,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from rbee_tui.widgets.tones import TONE_CLASSES, TONE_CSS, Cell, fitted, segments
+from rbee_tui.widgets.tones import TONE_CLASSES, TONE_CSS, Cell, fitted, plain, segments
 
 GAP = 1
 """Blank columns between two columns."""
@@ -48,8 +48,18 @@ class Row:
     key: str
     cells: tuple[Cell, ...]
     tone: str = ""
+    """For cells that are plain text."""
+    dim: bool = False
+    """Draw the whole row as old: symbols and words stay, colours go."""
     about: tuple[str, str] | None = field(default=None, compare=False)
     """(noun, id) of what the row shows, where the key alone does not say it."""
+    values: tuple[float | str | None, ...] = field(default=(), compare=False)
+    """What each column is sorted by, where its text is not in order (`7.9G` and `512M`)."""
+
+    @property
+    def text(self) -> str:
+        """All cells as one text, for searching."""
+        return " ".join(plain(cell) for cell in self.cells)
 
 
 class LiveTable(ScrollView, can_focus=True):
@@ -227,16 +237,16 @@ class LiveTable(ScrollView, can_focus=True):
         width = self.size.width
         base = self.rich_style
         if y < self._head:
-            return self._header(width, base)
+            return self._header(width)
         at = self.scroll_offset.y + y - self._head
         if at >= len(self.rows):
             if y == self._head and not self.rows:
-                style = base + self.get_component_rich_style("table--empty", partial=True)
+                style = self.get_component_rich_style("table--empty")
                 return Strip([Segment(self.empty, style)]).adjust_cell_length(width, base)
             return Strip.blank(width, base)
         row = self.rows[at]
         cursor = (1 + self.has_focus) if at == self._cursor_at else 0
-        key = (row.key, row.cells, row.tone, width, cursor)
+        key = (row.cells, row.tone, row.dim, width, cursor)
         strip = self._strips.get(key)
         if strip is None:
             strip = self._strips[key] = self._draw(row, width, base, cursor)
@@ -246,7 +256,10 @@ class LiveTable(ScrollView, can_focus=True):
         parts: list[Segment] = []
         for at, column, room in self._layout:
             cell = row.cells[at]
-            cell = ((cell, row.tone),) if isinstance(cell, str) else cell
+            if row.dim:
+                cell = ((plain(cell), "muted"),)
+            elif isinstance(cell, str):
+                cell = ((cell, row.tone),)
             parts += segments(self, fitted(cell, room, right=column.right), base)
             parts.append(Segment(" " * GAP, base))
         strip = Strip(parts).adjust_cell_length(width, base)
@@ -258,8 +271,8 @@ class LiveTable(ScrollView, can_focus=True):
         style = self.get_component_rich_style("table--cursor", partial=True)
         return Strip([Segment(s.text, (s.style or base) + style) for s in strip])
 
-    def _header(self, width: int, base: Style) -> Strip:
-        style = base + self.get_component_rich_style("table--header", partial=True)
+    def _header(self, width: int) -> Strip:
+        style = self.get_component_rich_style("table--header")
         parts: list[Segment] = []
         for _, column, room in self._layout:
             mark = ""

@@ -147,7 +147,7 @@ class TokenView(ScrollView, can_focus=True):
         at = self.scroll_offset.y + y
         if at >= len(self._lines):
             if y == 0 and not self._lines and self.notice:
-                style = base + self.get_component_rich_style("token--notice", partial=True)
+                style = self.get_component_rich_style("token--notice")
                 return Strip([Segment(self.notice, style)]).adjust_cell_length(width, base)
             return Strip.blank(width, base)
         line = self._lines[at]

@@ -1,0 +1,30 @@
+"""A noun of the fleet as a table: columns, rows, and what is known of one of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rbee_tui.state.view import View
+from rbee_tui.widgets.live_table import Column, Row
+from rbee_tui.widgets.tones import Cell
+
+Fact = tuple[str, Cell]
+"""A label and what is to be said; a label of its own with an empty cell is a heading."""
+
+
+@dataclass(frozen=True, slots=True)
+class NounPane:
+    """What a table screen needs to know of its noun."""
+
+    noun: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: Callable[[View], Sequence[Row]]
+    facts: Callable[[View, str], list[Fact]]
+    """Everything known of the one with that id; empty where it is gone."""
+    empty: str
+    sort: tuple[str, bool] | None = None
+    """Column and whether descending, to begin with."""
+    newest_last: bool = False
+    """Follow the last row, as a log does."""
