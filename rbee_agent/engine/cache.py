@@ -1,0 +1,228 @@
+"""Who holds which tokens: slots with their KV cells, and saved states in host memory.
+
+A cell is *exact* when it was computed by whole prefill chunks from the beginning: only such cells
+are bit-equal to what a fresh run of the same prompt computes, so only they serve strict requests.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rbee_agent.engine.llama import Context
+
+REUSE, COPY, RESTORE = "reuse", "copy", "restore"
+"""The shortcuts a profile may have proved: same slot, another slot, host memory."""
+ALL_SHORTCUTS = frozenset({REUSE, COPY, RESTORE})
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One sequence id of the context and what its cells hold."""
+
+    seq: int
+    tokens: list[int] = field(default_factory=list)
+    exact: int = 0
+    """Leading tokens that were computed by whole chunks."""
+    used_at: int = 0
+    busy: bool = False
+
+    def fed(self, tokens: Sequence[int], *, chunk: int | None = None) -> None:
+        """Note that `tokens` were computed behind what was there.
+
+        Args:
+            tokens: in order.
+            chunk: the prefill chunk if they were one call of prefill, else None.
+        """
+        if chunk is not None and len(tokens) == chunk and self.exact == len(self.tokens):
+            self.exact += chunk
+        self.tokens.extend(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The best place to begin a prompt from."""
+
+    kept: int
+    source: Slot | None = None
+    saved: bytes | None = None
+    exact: int = 0
+
+
+class KvCache:
+    """Gives prompts their slot with as much computed already as may be used."""
+
+    def __init__(self, context: Context, *, chunk: int, host_bytes: int) -> None:
+        """Own the sequences of `context`; keep at most `host_bytes` of saved states."""
+        self._context = context
+        self._chunk = chunk
+        self._tick = 0
+        self._host = _HostStates(host_bytes)
+        self.slots = [Slot(seq) for seq in range(context.sequences)]
+
+    @property
+    def free(self) -> bool:
+        """Whether a prompt could have a slot now."""
+        return any(not slot.busy for slot in self.slots)
+
+    @property
+    def usage(self) -> float:
+        """Used part of all cells, 0 to 1."""
+        used = sum(len(slot.tokens) for slot in self.slots)
+        return used / (self._context.context * len(self.slots))
+
+    def assign(
+        self, prompt: Sequence[int], *, shortcuts: frozenset[str], strict: bool
+    ) -> tuple[Slot, int]:
+        """Take a free slot for `prompt`.
+
+        Args:
+            prompt: its token ids.
+            shortcuts: which of reuse, copy and restore may be used.
+            strict: begin only behind exact cells, at a multiple of the chunk.
+
+        Returns:
+            The slot, now busy, and how many of the prompt's tokens its cells hold already. At
+            least one token is left to compute, since somebody wants its logits.
+        """
+        match = self._best(prompt, shortcuts, strict)
+        target = self._target(match)
+        kept = self._prepare(target, match)
+        self._tick += 1
+        target.used_at, target.busy = self._tick, True
+        return target, kept
+
+    def release(self, slot: Slot) -> None:
+        """The job is over; its cells stay as a cache."""
+        slot.busy = False
+        self._tick += 1
+        slot.used_at = self._tick
+
+    def forget(self, slot: Slot) -> None:
+        """Empty a slot whose cells are not to be trusted."""
+        self._context.keep(slot.seq, 0)
+        slot.tokens, slot.exact = [], 0
+
+    def forget_all(self) -> None:
+        """Empty every slot that no job holds, and the host memory."""
+        for slot in self.slots:
+            if not slot.busy:
+                self.forget(slot)
+        self._host.clear()
+
+    def _best(self, prompt: Sequence[int], shortcuts: frozenset[str], strict: bool) -> Match:
+        limit = len(prompt) - 1
+        best = Match(0)
+
+        def usable(tokens: Sequence[int], exact: int) -> int:
+            common = common_prefix(tokens, prompt)
+            if strict:
+                return min(common, exact, limit) // self._chunk * self._chunk
+            return min(common, limit)
+
+        for slot in self.slots:
+            needed = COPY if slot.busy else REUSE
+            kept = usable(slot.tokens, slot.exact) if needed in shortcuts else 0
+            # A busy slot costs a copy: only for a real gain.
+            if kept > best.kept + (self._chunk if slot.busy else 0):
+                best = Match(kept, source=slot, exact=slot.exact)
+        if RESTORE in shortcuts:
+            for tokens, exact, state in self._host.entries():
+                kept = usable(tokens, exact)
+                if kept > best.kept + self._chunk:
+                    best = Match(kept, saved=state, exact=exact)
+        return best
+
+    def _target(self, match: Match) -> Slot:
+        free = [slot for slot in self.slots if not slot.busy]
+        source = match.source
+        if source is not None and not source.busy:
+            wasted = len(source.tokens) - match.kept
+            spare = [slot for slot in free if not slot.tokens]
+            # A long conversation is not cut down for a short prefix while there is room beside it.
+            if wasted <= max(match.kept, self._chunk) or not spare:
+                return source
+        return min(free, key=lambda slot: (bool(slot.tokens), slot.used_at, slot.seq))
+
+    def _prepare(self, target: Slot, match: Match) -> int:
+        if target is match.source:
+            self._cut(target, match.kept)
+            return len(target.tokens)
+        self._save(target)
+        if match.source is not None:
+            self._context.copy(match.source.seq, target.seq)
+            target.tokens, target.exact = list(match.source.tokens), match.source.exact
+            self._cut(target, match.kept)
+        elif match.saved is not None and self._context.restore(target.seq, match.saved):
+            target.tokens, target.exact = self._host.tokens_of(match.saved), match.exact
+            self._cut(target, match.kept)
+        else:
+            self.forget(target)
+        return len(target.tokens)
+
+    def _cut(self, slot: Slot, length: int) -> None:
+        if length >= len(slot.tokens):
+            return
+        if length and len(slot.tokens) - length > self._chunk:
+            self._save(slot)
+        if length and self._context.keep(slot.seq, length):
+            slot.tokens = slot.tokens[:length]
+            slot.exact = min(slot.exact, length // self._chunk * self._chunk)
+        else:
+            self.forget(slot)
+
+    def _save(self, slot: Slot) -> None:
+        if len(slot.tokens) >= 2 * self._chunk:
+            self._host.put(slot.tokens, slot.exact, lambda: self._context.save(slot.seq))
+
+
+class _HostStates:
+    """Saved KV states, least recently used first out."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._states: OrderedDict[tuple[int, ...], tuple[int, bytes]] = OrderedDict()
+
+    def put(self, tokens: Sequence[int], exact: int, save: object) -> None:
+        key = tuple(tokens)
+        if not self._limit or key in self._states:
+            return
+        assert callable(save)  # noqa: S101 - a closure of this file
+        state: bytes = save()
+        if len(state) > self._limit:
+            return
+        self._states[key] = (exact, state)
+        self._size += len(state)
+        while self._size > self._limit:
+            _, (_, old) = self._states.popitem(last=False)
+            self._size -= len(old)
+
+    def entries(self) -> list[tuple[tuple[int, ...], int, bytes]]:
+        return [(tokens, exact, state) for tokens, (exact, state) in self._states.items()]
+
+    def tokens_of(self, state: bytes) -> list[int]:
+        for tokens, (_, saved) in self._states.items():
+            if saved is state:
+                self._states.move_to_end(tokens)
+                return list(tokens)
+        return []
+
+    def clear(self) -> None:
+        self._states.clear()
+        self._size = 0
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many leading tokens two sequences share."""
+    low, high = 0, min(len(one), len(other))
+    if list(one[:high]) == list(other[:high]):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if list(one[low:middle]) == list(other[low:middle]):
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,167 @@
+"""One request inside the engine: from prompt ids to frames."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from rbee_agent.contracts.frames import EndFrame, FinishReason
+from rbee_agent.contracts.workers import ExecuteRequest
+from rbee_agent.engine.cache import Slot
+from rbee_agent.engine.llama import Logits
+from rbee_agent.engine.sampling import Candidates, Sampler, top_logprobs
+from rbee_agent.engine.sink import Sink
+from rbee_agent.engine.text import TextStream
+
+
+class Vocabulary(Protocol):
+    """What a job needs to know of tokens."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token shows."""
+
+    def ends(self, token: int) -> bool:
+        """Whether the token ends the answer."""
+
+
+class Job:
+    """The state of one generation. Used by the engine's thread once it was submitted."""
+
+    def __init__(
+        self,
+        request: ExecuteRequest,
+        prompt: list[int],
+        sampler: Sampler,
+        sink: Sink,
+        *,
+        limit: int,
+        vocabulary: Vocabulary,
+    ) -> None:
+        """Prepare a generation of at most `limit` tokens behind `prompt`."""
+        self.id = request.job_id
+        self.strict = request.strict
+        self.cold = request.kv_hint == "cold"
+        self.prompt = prompt
+        self.sink = sink
+        self.sampler = sampler
+        self.slot: Slot | None = None
+        self.cancelled = False
+        self.next_token = -1
+        """The token that the next decode feeds; -1 until the prompt is read."""
+        self.cached = 0
+        self.finish: FinishReason | None = None
+        self._ignore_eos = request.sampling.ignore_eos
+        self._logprobs = request.sampling.logprobs
+        self._limit = limit
+        self._vocabulary = vocabulary
+        self._replay = list(request.resume_token_ids[:limit])
+        self._text = TextStream(request.stop)
+        self._generated: list[int] = []
+        self._unsent: list[int] = []
+        self._unsent_logprobs: list[dict[str, Any]] = []
+        self._began = time.monotonic()
+        self._started = self._began
+        self._first_token: float | None = None
+        self._prefilled: float | None = None
+        deadline = request.deadline_ms
+        self.deadline = None if deadline is None else self._began + deadline / 1000
+
+    @property
+    def replaying(self) -> bool:
+        """Whether known tokens are still to be fed."""
+        return len(self._generated) < len(self._replay)
+
+    @property
+    def replay_ids(self) -> list[int]:
+        """The ids that the caller has already."""
+        return self._replay
+
+    @property
+    def tokens_out(self) -> int:
+        """Tokens generated or replayed so far."""
+        return len(self._generated)
+
+    def start(self, slot: Slot, kept: int) -> None:
+        """The job has its slot; `kept` prompt tokens are in it already."""
+        self.slot, self.cached = slot, kept
+        self._started = time.monotonic()
+
+    def advance(self, logits: Logits, candidates: Candidates) -> bool:
+        """Take the logits behind what was fed: choose (or replay) a token, show its text.
+
+        Returns:
+            Whether a token was newly made (not replayed, not the end).
+        """
+        if self._prefilled is None:
+            self._prefilled = time.monotonic()
+        position = len(self._generated)
+        if position < len(self._replay):
+            self._take(self._replay[position], show=False)
+            return False
+        token = self.sampler.choose(logits, position, candidates)
+        if not self._ignore_eos and self._vocabulary.ends(token):
+            self.finish = "stop"
+            return False
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        if self._logprobs is not None:
+            self._unsent_logprobs.append(self._logprob_entry(logits, token))
+        self._take(token, show=True)
+        return True
+
+    def close(self) -> None:
+        """Free the sampler."""
+        self.sampler.close()
+
+    def end(self, *, profile: str | None) -> None:
+        """Send what is held back, then the bill."""
+        rest = self._text.finish()
+        if self._unsent:
+            self._send(rest)
+        now = time.monotonic()
+        prefilled = self._prefilled or now
+        first = self._first_token
+        self.sink.end(
+            EndFrame(
+                tokens_in=len(self.prompt),
+                tokens_out=len(self._generated),
+                tokens_cached=self.cached,
+                prefill_time_ms=round((prefilled - self._started) * 1000),
+                decode_time_ms=round((now - prefilled) * 1000),
+                first_token_ms=None if first is None else round((first - self._began) * 1000),
+                finish_reason=self.finish or "stop",
+                exact_profile=profile,
+            )
+        )
+
+    def _take(self, token: int, *, show: bool) -> None:
+        self.sampler.accept(token)
+        self._generated.append(token)
+        self.next_token = token
+        text = self._text.push(self._vocabulary.piece(token))
+        if show:
+            self._unsent.append(token)
+            if text:
+                self._send(text)
+        if self._text.stopped:
+            self.finish = "stop"
+        elif len(self._generated) >= self._limit:
+            self.finish = "length"
+
+    def _send(self, text: str) -> None:
+        logprobs = self._unsent_logprobs if self._logprobs is not None else None
+        self.sink.token(text, len(self._generated) - 1, self._unsent, logprobs)
+        self._unsent, self._unsent_logprobs = [], []
+
+    def _logprob_entry(self, logits: Logits, token: int) -> dict[str, Any]:
+        chosen, best = top_logprobs(logits, token, self._logprobs or 0)
+
+        def entry(of: int, value: float) -> dict[str, Any]:
+            raw = self._vocabulary.piece(of)
+            return {
+                "token": raw.decode(errors="replace"),
+                "logprob": value,
+                "bytes": list(raw),
+            }
+
+        return {**entry(token, chosen), "top": [entry(one, value) for one, value in best]}

@@ -1,0 +1,75 @@
+"""What an engine is made from, and what it says of itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to load a model. Sound defaults everywhere but for the file."""
+
+    model_path: Path
+    device: str = "cpu"
+    """``cpu``, ``cuda:N``, ``metal``, ``vulkan:N``."""
+    context: int | None = None
+    """Tokens per slot; None: the model's own, at most 4096."""
+    slots: int = 4
+    threads: int | None = None
+    """None: the physical cores that this process may use."""
+    prefill_chunk: int = 64
+    """Tokens per prefill step: bounds every other stream's gap, and every cancel."""
+    kv_type: str = "f16"
+    flash_attention: bool = False
+    chat_template: str | None = None
+    tensor_split: tuple[float, ...] = ()
+    """Parts of the model for each GPU; empty: all on the one device."""
+    state_dir: Path | None = None
+    """Where proofs of exactness are kept; None: in memory only."""
+    host_cache_bytes: int = 512 * 1024**2
+    """Bound of the KV states kept in host memory for prompts that may come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters and gauges of one engine at one moment; rates are per second."""
+
+    step: int = 0
+    """Engine steps so far: it must grow while anybody waits."""
+    slots: int = 0
+    slots_busy: int = 0
+    queued: int = 0
+    context: int = 0
+    """Tokens per slot."""
+    device: str = "cpu"
+    offload: str | None = None
+    """``n/m layers``."""
+    memory: dict[str, int] = field(default_factory=dict)
+    kv_usage: float = 0.0
+    """Used part of all KV cells, cached prefixes included."""
+    tokens_in_total: int = 0
+    tokens_out_total: int = 0
+    tokens_cached_total: int = 0
+    tokens_per_s: float = 0.0
+    decode_share: float = 0.0
+    """Part of the busy time that was spent inside llama.cpp."""
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may use: hyper-threads slow llama.cpp down."""
+    try:
+        allowed = os.sched_getaffinity(0)
+    except AttributeError:
+        return max(1, (os.cpu_count() or 2) // 2)
+    siblings: set[str] = set()
+    for cpu in allowed:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text().strip())
+        except OSError:
+            siblings.add(str(cpu))
+    return max(1, len(siblings))

@@ -1,0 +1,313 @@
+"""The engine's thread: who computes what in which call of llama.cpp, and nothing else.
+
+A step is at most one prefill chunk of one job and one decode of everybody who decodes, so a long
+prompt delays the others by no more than a chunk. Strict jobs share calls only as far as the exact
+profile has proved that sharing changes no bit.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from rbee_agent.engine.cache import ALL_SHORTCUTS, KvCache
+from rbee_agent.engine.job import Job
+from rbee_agent.engine.llama import Context
+from rbee_agent.engine.sampling import Candidates
+from rbee_agent.errors import RbeeError, Unavailable
+
+REPLAY_BURST = 16
+"""Known tokens that a resumed strict job is fed in one step: about a chunk's time."""
+IDLE_WORK_AFTER_S = 1.0
+_RATE_WINDOW_S = 2.0
+
+
+class Proofs(Protocol):
+    """What the scheduler may rely on to be bit-equal."""
+
+    @property
+    def shortcuts(self) -> frozenset[str]:
+        """Cache shortcuts that strict jobs may use."""
+
+    @property
+    def width(self) -> int:
+        """Decodes of up to so many rows are bit-equal to decoding alone."""
+
+    def work(self, interrupted: Callable[[], bool]) -> bool:
+        """Prove a little while nobody waits; False when there is nothing left to prove."""
+
+
+class Extra(Protocol):
+    """Work of another kind that takes its turn in the loop, such as embeddings."""
+
+    def step(self) -> bool:
+        """Do one bounded piece; False when there is none."""
+
+    def cancel(self, job_id: str) -> bool:
+        """Forget a job; whether there was one."""
+
+
+class Scheduler:
+    """Owns the jobs, the cache and the thread that works on them."""
+
+    def __init__(
+        self,
+        context: Context,
+        cache: KvCache,
+        proofs: Proofs,
+        extra: Extra,
+        *,
+        chunk: int,
+        profile_id: str,
+        on_step: Callable[[], None],
+    ) -> None:
+        """Put it together; `start` begins to work."""
+        self.steps = 0
+        self.tokens_in = self.tokens_out = self.tokens_cached = 0
+        self.inside_s = self.busy_s = 0.0
+        self._context = context
+        self._cache = cache
+        self._proofs = proofs
+        self._extra = extra
+        self._chunk = chunk
+        self._profile_id = profile_id
+        self._on_step = on_step
+        self._candidates = Candidates(context.model.n_vocab)
+        self._waiting: deque[Job] = deque()
+        self._active: list[Job] = []
+        self._by_id: dict[str, Job] = {}
+        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=16)
+        self._wake = threading.Condition()
+        self._nudged = False
+        self._closing = False
+        self._idle = threading.Event()
+        self._idle.set()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    # -- any thread ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job.
+
+        Raises:
+            RbeeError: the engine stops, or a job of that id is here already.
+        """
+        with self._wake:
+            if self._closing:
+                raise Unavailable("the engine stops", code="POOL_UNREADY")
+            if job.id in self._by_id:
+                raise RbeeError(f"job {job.id} is here already", code="CONFLICT")
+            self._by_id[job.id] = job
+            self._waiting.append(job)
+            self._idle.clear()
+            self._nudge()
+
+    def cancel(self, job_id: str) -> bool:
+        """Mark a job; it is gone after the running step. False where there is none."""
+        with self._wake:
+            job = self._by_id.get(job_id)
+            if job is not None:
+                job.cancelled = True
+                self._nudge()
+                return True
+        return self._extra.cancel(job_id)
+
+    def poke(self) -> None:
+        """There is extra work."""
+        with self._wake:
+            self._nudge()
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until no job is left, at most so long; whether none is."""
+        return self._idle.wait(seconds)
+
+    def close(self) -> None:
+        """End all jobs with an error and the thread with them; safe to call twice."""
+        with self._wake:
+            self._closing = True
+            self._nudge()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def busy(self) -> int:
+        """Jobs that hold a slot."""
+        return len(self._active)
+
+    @property
+    def queued(self) -> int:
+        """Jobs without a slot."""
+        return len(self._waiting)
+
+    def rate(self) -> float:
+        """Tokens per second over the last two seconds."""
+        now = time.monotonic()
+        marks = [mark for mark in list(self._marks) if now - mark[0] <= _RATE_WINDOW_S]
+        if not marks:
+            return 0.0
+        return max(0.0, (self.tokens_out - marks[0][1]) / max(now - marks[0][0], 0.25))
+
+    # -- the engine's thread ------------------------------------------------------------------
+
+    def _nudge(self) -> None:
+        self._nudged = True
+        self._wake.notify()
+
+    def _run(self) -> None:
+        while not self._closing:
+            began = time.monotonic()
+            worked = self._step()
+            if worked:
+                self.steps += 1
+                self.busy_s += time.monotonic() - began
+                self._mark()
+            self._on_step()
+            if not worked:
+                self._rest()
+        for job in [*self._active, *self._waiting]:
+            self._fail(job, Unavailable("the worker stops", code="WORKER_RESET"))
+        self._on_step()
+
+    def _rest(self) -> None:
+        """Nobody wants anything: prove something, or sleep until somebody does."""
+        with self._wake:
+            if not self._nudged:
+                self._wake.wait(IDLE_WORK_AFTER_S)
+            if self._nudged or self._closing:
+                self._nudged = False
+                return
+        if not self._proofs.work(self._interrupted):
+            with self._wake:
+                while not self._nudged and not self._closing:
+                    self._wake.wait()
+
+    def _interrupted(self) -> bool:
+        return self._nudged or self._closing
+
+    def _step(self) -> bool:
+        """One round of everything; False where there was nothing to do."""
+        self._reap()
+        self._admit()
+        reading = next((job for job in self._active if job.next_token < 0), None)
+        if reading is not None:
+            self._guarded([reading], lambda: self._prefill(reading))
+        decoding = [job for job in self._active if job.next_token >= 0 and job.finish is None]
+        if decoding:
+            self._decode(decoding)
+        self._settle()
+        return bool(reading or decoding) | self._extra.step()
+
+    def _reap(self) -> None:
+        now = time.monotonic()
+        for job in [*self._active, *self._waiting]:
+            if job.cancelled:
+                self._fail(job, RbeeError("the task was cancelled", code="CANCELLED"))
+            elif job.deadline is not None and now > job.deadline:
+                self._fail(job, RbeeError("the deadline is over", code="DEADLINE_EXCEEDED"))
+
+    def _admit(self) -> None:
+        while self._waiting and self._cache.free:
+            with self._wake:
+                job = self._waiting.popleft()
+                self._active.append(job)
+            shortcuts = self._proofs.shortcuts if job.strict else ALL_SHORTCUTS
+            slot, kept = self._cache.assign(
+                job.prompt, shortcuts=frozenset() if job.cold else shortcuts, strict=job.strict
+            )
+            job.start(slot, kept)
+            self.tokens_in += len(job.prompt)
+            self.tokens_cached += kept
+
+    def _prefill(self, job: Job) -> None:
+        slot = job.slot
+        assert slot is not None  # noqa: S101 - active jobs have their slot
+        begin = len(slot.tokens)
+        part = job.prompt[begin : begin + self._chunk]
+        last = begin + len(part) == len(job.prompt)
+        self._timed(lambda: self._context.decode_run(slot.seq, part, begin, logits=last))
+        slot.fed(part, chunk=self._chunk)
+        job.sink.progress("prefill", begin + len(part), len(job.prompt))
+        if last:
+            self._advance(job, -1)
+
+    def _decode(self, jobs: Sequence[Job]) -> None:
+        ordered = sorted(jobs, key=lambda job: job.slot.seq if job.slot else 0)
+        together = [job for job in ordered if not job.strict or self._proofs.width >= len(ordered)]
+        if together:
+            self._guarded(together, lambda: self._rows(together))
+        for job in ordered:
+            if job not in together:
+                self._guarded([job], partial(self._rows, [job]))
+        for job in ordered:
+            burst = 1
+            while job.replaying and job.finish is None and burst < REPLAY_BURST:
+                self._guarded([job], partial(self._rows, [job]))
+                burst += 1
+
+    def _rows(self, jobs: Sequence[Job]) -> None:
+        rows = [(job.slot.seq, job.next_token, len(job.slot.tokens)) for job in jobs if job.slot]
+        self._timed(lambda: self._context.decode_rows(rows))
+        for index, job in enumerate(jobs):
+            if job.slot:
+                job.slot.fed([job.next_token])
+            self._advance(job, index)
+
+    def _advance(self, job: Job, row: int) -> None:
+        if job.advance(self._context.logits(row), self._candidates):
+            self.tokens_out += 1
+        elif job.replaying:
+            job.sink.progress("replay", job.tokens_out, len(job.replay_ids))
+
+    def _settle(self) -> None:
+        for job in [job for job in self._active if job.finish is not None]:
+            job.end(profile=self._profile_id)
+            self._forget(job)
+
+    def _guarded(self, jobs: Sequence[Job], call: Callable[[], None]) -> None:
+        """A failure of llama.cpp ends the jobs of that call, not the engine."""
+        try:
+            call()
+        except RbeeError as error:
+            for job in jobs:
+                if job.slot is not None:
+                    self._cache.forget(job.slot)
+                self._fail(job, error)
+
+    def _timed(self, call: Callable[[], None]) -> None:
+        began = time.monotonic()
+        try:
+            call()
+        finally:
+            self.inside_s += time.monotonic() - began
+
+    def _fail(self, job: Job, error: RbeeError) -> None:
+        if job.id in self._by_id:
+            job.sink.error(error)
+            self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        with self._wake:
+            self._by_id.pop(job.id, None)
+            if job in self._active:
+                self._active.remove(job)
+            elif job in self._waiting:
+                self._waiting.remove(job)
+            if not self._by_id:
+                self._idle.set()
+        if job.slot is not None:
+            self._cache.release(job.slot)
+            job.slot = None
+        job.close()
+
+    def _mark(self) -> None:
+        now = time.monotonic()
+        if now - self._marks[-1][0] > _RATE_WINDOW_S / 8:
+            self._marks.append((now, self.tokens_out))
