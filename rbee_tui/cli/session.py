@@ -110,12 +110,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _cancel_on_signal(loop: asyncio.AbstractEventLoop, cancel: Callable[[], bool]) -> list[bool]:
-    """Have signals cancel the command; the list is filled when one came."""
+    """Have the first signal cancel the command, and a third its tidying up too.
+
+    Returns:
+        A list that is filled when a signal came.
+    """
     came: list[bool] = []
 
     def on_signal() -> None:
         came.append(True)
-        cancel()
+        if len(came) == 2:
+            print("still tidying up; once more leaves it as it is", file=sys.stderr)
+        else:
+            cancel()
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)

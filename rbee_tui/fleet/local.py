@@ -141,11 +141,15 @@ async def start(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     # The system has no event for "this file is there" that needs no further package.
-    while (code := child.poll()) is None and loop.time() < deadline:
-        found = running(agent)
-        if found is not None and _is_or_descends(found.pid, child.pid):
-            return found
-        await asyncio.sleep(_LOOK_S)
+    try:
+        while (code := child.poll()) is None and loop.time() < deadline:
+            found = running(agent)
+            if found is not None and _is_or_descends(found.pid, child.pid):
+                return found
+            await asyncio.sleep(_LOOK_S)
+    except asyncio.CancelledError:
+        await _end_child(child)
+        raise
     if code is None:
         await _end_child(child)
         raise RbeeError(

@@ -115,6 +115,19 @@ async def test_a_daemon_that_never_listens_is_ended(daemon, tmp_path: Path) -> N
     assert not [p for p in psutil.Process().children() if "small_daemon" in p.cmdline()]
 
 
+async def test_an_interrupted_start_leaves_no_daemon(daemon, tmp_path: Path) -> None:
+    """Ctrl-C while the daemon comes up ends the daemon too."""
+    agent = daemon("mute")
+    start = asyncio.ensure_future(local.start(agent, env=env(tmp_path)))
+    while not agent.log.exists() or not agent.log.read_text():  # noqa: ASYNC110 - a file
+        await asyncio.sleep(0.01)
+    start.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert not [p for p in psutil.Process().children() if "small_daemon" in p.cmdline()]
+
+
 def test_a_record_of_another_process_counts_for_nothing(daemon) -> None:
     """A pid that was given to another process since is not taken for the daemon."""
     agent = daemon("serve")
