@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
-from rbee_agent.client.transport import Params, Transport
+from rbee_agent.client.transport import Params, StreamOver, Transport
 from rbee_agent.errors import RbeeError, Unreachable
 from rbee_agent.wire.sse import ServerEvent
 
@@ -66,6 +66,8 @@ async def resumed(
                     if event.event in last_events:
                         return
             broken: RbeeError = transport.peer.unreachable("it closed the stream")
+        except StreamOver:
+            return
         except TimeoutError:
             raise RbeeError("the stream did not end in time", code="DEADLINE_EXCEEDED") from None
         except RbeeError as error:

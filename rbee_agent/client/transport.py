@@ -24,9 +24,14 @@ CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 45.0
 """A stream that does not even ping (every 15 s) for so long is broken."""
 
+NO_CONTENT = 204
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout)
 
 Params = Mapping[str, str | int | float | bool | None]
+
+
+class StreamOver(Exception):
+    """The peer says (204) that the stream has ended before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +192,7 @@ class Transport:
 
         Raises:
             Unreachable: nobody answered, or the connection broke in the middle.
+            StreamOver: there is nothing behind `last_event_id` and never will be.
             RbeeError: the peer refused.
         """
         headers = self._headers | {"Accept": SSE_CONTENT_TYPE} | _content_type(json)
@@ -204,6 +210,8 @@ class Transport:
                 if response.status_code >= 400:
                     await response.aread()
                     _answer(response)
+                if response.status_code == NO_CONTENT:
+                    raise StreamOver
                 self._check_version(response)
                 async with aclosing(_decode(response)) as decoded:
                     yield decoded

@@ -153,7 +153,9 @@ class ScriptedQueen:
         body = self._known(job_id)
         last = request.headers.get("Last-Event-ID")
         self.last_event_ids.append(last)
-        first = 0 if last is None else int(last) + 1 if last != "end" else len(self.words) + 1
+        if last == "end":
+            return web.Response(status=204)
+        first = 0 if last is None else int(last) + 1
         async with SseWriter(request) as writer:
             if first == 0:
                 await writer.send(

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rbee_agent.errors import RbeeError
+from rbee_agent.errors import Conflict, RbeeError
 from rbee_tui.cli import session as sessions
 from rbee_tui.cli.options import Json
 from rbee_tui.cli.output import Progress, emit, emit_json
 
 if TYPE_CHECKING:
     from rbee_agent.client import QueenClient
-    from rbee_agent.contracts.pools import Deployment
     from rbee_agent.contracts.workers import WorkerInfo
-    from rbee_tui.fleet.local import Running
+    from rbee_tui.fleet.local import Agent, Running
 
 LOAD_TIMEOUT_S = 600.0
 NODE_TIMEOUT_S = 20.0
@@ -68,7 +67,7 @@ async def _up(
     worker = None
     if model is not None:
         async with session.queen() as client:
-            _, worker = await get_worker(client, model, progress)
+            worker = await get_worker(client, model, progress)
     progress.clear()
     if as_json:
         emit_json(
@@ -116,7 +115,7 @@ async def start_agents(
                 if running is None:
                     progress.update(f"starting the {agent.name}")
                     started.append(agent.name)
-                    running = await local.start(agent, env=env)
+                    running = await _start(agent, env)
                 found[agent.name] = running
             progress.update("waiting for the hive to be online")
             address = find_queen(places, env=session.env, url=found["queen"].url)
@@ -132,13 +131,34 @@ async def start_agents(
     return found["queen"], found["hive"], started
 
 
+async def _start(agent: Agent, env: Mapping[str, str]) -> Running:
+    """Start a daemon; a port in use is told with the flag of ``rbee up`` that chooses another."""
+    from rbee_tui.fleet import local
+
+    try:
+        return await local.start(agent, env=env)
+    except Conflict as error:
+        hint = f"choose another port with `rbee up --{agent.name}-port N`"
+        raise Conflict(f"{error.message}\n{hint}") from error
+
+
 async def get_worker(
-    queen: QueenClient, model: str, progress: Progress
-) -> tuple[Deployment | None, WorkerInfo]:
+    queen: QueenClient,
+    model: str,
+    progress: Progress,
+    *,
+    on_wish: Callable[[str], None] | None = None,
+) -> WorkerInfo:
     """A ready worker of a model: the one that is there, or a new one that is waited for.
 
-    Returns:
-        The wish that was made for it (None: a worker was ready already), and the worker.
+    Args:
+        queen: who gets it.
+        model: alias or reference.
+        progress: is told of downloads and loading.
+        on_wish: told the id of the wish that had to be made, before it is waited for.
+
+    Raises:
+        RbeeError: no such model, or no worker of it came up.
     """
     from rbee_agent.contracts.pools import DeploymentRequest
     from rbee_tui.cli.infer import explain_missing
@@ -146,19 +166,19 @@ async def get_worker(
 
     for worker in await queen.workers():
         if worker.model == model and worker.state == "ready":
-            return None, worker
+            return worker
     progress.update(f"getting a worker of {model}")
     try:
         wish = next((d for d in await queen.deployments() if d.model == model), None)
-        made = None
         if wish is None:
-            made = wish = await queen.spawn(DeploymentRequest(model=model))
-        ready = await worker_ready(queen, wish, timeout=LOAD_TIMEOUT_S, tell=progress.update)
+            wish = await queen.spawn(DeploymentRequest(model=model))
+            if on_wish is not None:
+                on_wish(wish.id)
+        return await worker_ready(queen, wish, timeout=LOAD_TIMEOUT_S, tell=progress.update)
     except RbeeError as error:
         if error.code == "MODEL_NOT_FOUND":
             raise await explain_missing(queen, model, error) from error
         raise
-    return made, ready
 
 
 async def _down(session: sessions.Session, *, as_json: bool) -> None:

@@ -94,7 +94,7 @@ class _Running:
         self._session = session
         self._model = model
         self._extra = extra
-        self._wish_worker: str | None = None
+        self._wishes: list[str] = []
         self.started: list[str] = []
 
     async def __aenter__(self) -> None:
@@ -111,8 +111,7 @@ class _Running:
         try:
             _, _, self.started = await start_agents(self._session, self._extra, progress)
             async with self._session.queen() as queen:
-                wish, worker = await get_worker(queen, self._model, progress)
-                self._wish_worker = worker.id if wish is not None else None
+                await get_worker(queen, self._model, progress, on_wish=self._wishes.append)
         except BaseException:
             progress.clear()
             await asyncio.shield(self.stop())
@@ -124,10 +123,10 @@ class _Running:
         from rbee_agent.errors import RbeeError
         from rbee_tui.cli.agents import stop_agents
 
-        if self._wish_worker is not None:
+        while self._wishes:
             async with self._session.queen() as queen:
                 try:
-                    await queen.stop_worker(self._wish_worker, timeout=20.0)
+                    await queen.stop_worker(self._wishes.pop(), timeout=20.0)
                 except RbeeError as error:
                     note(f"rbee: {error.message}")
         if "queen" in self.started or "hive" in self.started:

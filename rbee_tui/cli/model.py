@@ -188,7 +188,12 @@ def verify(ctx: typer.Context, model: Model, json: Json = False) -> None:
 async def _verify(session: sessions.Session, model: str, *, as_json: bool) -> None:
     async with session.queen() as queen:
         body = await queen.verify_model(model, timeout=3600.0)
-    emit_json(body) if as_json else emit(fields(body.items()))
+    if as_json:
+        emit_json(body)
+        return
+    for node_id, result in (body.get("nodes") or {}).items():
+        facts = result.items() if isinstance(result, dict) else [("result", result)]
+        emit(fields([("host", node_id), *facts]))
 
 
 @command(app, "rm")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Tell = Callable[[str], None]
 
+PATIENCE_S = 10.0
 _BROKEN = (WorkerState.FAILED, WorkerState.CRASH_LOOPING)
 
 
@@ -81,14 +82,37 @@ async def worker_ready(
             if worker.state is WorkerState.READY:
                 return worker
             if worker.state in _BROKEN:
-                raise RbeeError(_epitaph(worker), code="BACKEND_UNAVAILABLE")
+                raise RbeeError(f"{_epitaph(worker)}\n{_kept(wish)}", code="BACKEND_UNAVAILABLE")
             tell(f"worker {worker.id}: {worker.state.value} {percent(worker.load_progress)}")
-        if current is not None and current.problem and not ids & set(fleet.workers):
-            tell(f"{wish.model}: {current.problem}")
+        problem = current.problem if current and not ids & set(fleet.workers) else None
+        if problem is not None:
+            tell(f"{wish.model}: {problem}")
+        if patience.over(problem):
+            raise RbeeError(f"{problem}\n{_kept(wish)}", code="BACKEND_UNAVAILABLE")
         _tell_pull(fleet, wish.model, tell)
         return None
 
+    patience = _Patience()
     return await until(queen, look, timeout=timeout, what=f"a worker of {wish.model} being ready")
+
+
+class _Patience:
+    """How long the queen's complaint may stay the same before we believe it."""
+
+    def __init__(self) -> None:
+        self._problem: str | None = None
+        self._since = 0.0
+
+    def over(self, problem: str | None) -> bool:
+        """Whether this problem has been there for `PATIENCE_S` without a break."""
+        now = asyncio.get_running_loop().time()
+        if problem != self._problem:
+            self._problem, self._since = problem, now
+        return problem is not None and now - self._since >= PATIENCE_S
+
+
+def _kept(wish: Deployment) -> str:
+    return f"the queen keeps trying; `rbee worker stop {wish.id}` withdraws the wish"
 
 
 async def model_pulled(
@@ -99,14 +123,21 @@ async def model_pulled(
     Raises:
         RbeeError: the download failed or took too long.
     """
+    told: list[int] = []
 
     def look(fleet: Fleet) -> NodeInfo | None:
         for node in fleet.nodes.values():
             if model in node.models and node_id in (None, node.id):
                 return node
-        for pull in fleet.pulls.values():
-            if pull.model == model and pull.phase == "error":
-                raise RbeeError(f"pulling {model} failed: {pull.error}")
+        last = fleet.narration[-1] if fleet.narration else None
+        # A pull that failed ends as an error about the model; older ones are another story.
+        if not told:
+            told.append(last.seq if last else -1)
+        for line in reversed(fleet.narration):
+            if line.seq <= told[0]:
+                break
+            if line.level == "error" and (line.noun, line.id) == ("model", model):
+                raise RbeeError(line.text)
         _tell_pull(fleet, model, tell)
         return None
 

@@ -10,6 +10,7 @@ from rbee_tui.cli import session as sessions
 from rbee_tui.cli.lazy import command, group
 from rbee_tui.cli.options import Json, Watch
 from rbee_tui.cli.output import emit, emit_json, fields, note, table
+from rbee_tui.state.clean import clean
 from rbee_tui.state.units import millis
 
 app = group("Tasks: what was handed in, what became of it, and why.")
@@ -175,23 +176,7 @@ async def _explain(session: sessions.Session, job_id: str, *, as_json: bool) -> 
     if as_json:
         emit_json(body)
         return
-    candidates = body.get("candidates") or []
-    emit(fields((key, value) for key, value in body.items() if not isinstance(value, list | dict)))
-    if candidates:
-        emit("")
-        emit(
-            table(
-                ("WORKER", "SCORE", "RESULT"),
-                (
-                    (
-                        c.get("worker_id") or c.get("id"),
-                        c.get("score"),
-                        c.get("filtered") or c.get("reason") or c.get("result") or "fits",
-                    )
-                    for c in candidates
-                ),
-            )
-        )
+    emit(clean(str(body.get("text", "")), lines=True))
 
 
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]

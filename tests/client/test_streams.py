@@ -148,6 +148,7 @@ async def test_events_after_the_end_can_be_read_again(
     rest = [event async for event in client.task_events(accepted.job_id, "2")]
 
     assert [event.id for event in rest] == ["3", "end"]
+    assert [event async for event in client.task_events(accepted.job_id, "end")] == []
 
 
 def test_a_micro_batch_is_several_frames() -> None:
