@@ -93,6 +93,8 @@ class WorkerInfo(Contract):
     state: WorkerState
     url: str | None = None
     """Reached by the queen only, never shown to clients."""
+    token: str | None = None
+    """The worker's bearer token, from its hive to the queen only."""
     pid: int | None = None
     incarnation: int = 1
     backend: str = "cpu"

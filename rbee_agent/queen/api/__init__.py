@@ -1,1 +1,1 @@
-"""The queen's HTTP routes; they translate and decide nothing."""
+"""The queen's routes: they translate between HTTP and the queen's parts and decide nothing."""

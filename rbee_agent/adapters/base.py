@@ -1,0 +1,54 @@
+"""The one interface to whatever computes: run a task, say how it is, stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
+from rbee_agent.settings.secret import Secret
+from rbee_agent.wire.sse import ServerEvent
+
+Resume = Literal["ids", "text", "none"]
+"""How a stream that broke elsewhere can go on here: by token ids, by its text, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an engine is reached."""
+
+    url: str
+    token: Secret | None = None
+    model: str = ""
+    """What the engine itself calls the model."""
+
+
+class Adapter(Protocol):
+    """One kind of engine. Stateless: the target comes with each call."""
+
+    kind: str
+    resume: Resume
+
+    def execute(
+        self, target: Target, request: ExecuteRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[ServerEvent]]]:
+        """Run a job; its frames (accepted, ping, token, tool_call, result, end, error) in batches.
+
+        Frames that arrive together come together. Leaving the context ends the job.
+
+        Raises:
+            RbeeError: the engine refused the request; its own code.
+            Unreachable: the connection could not be made, or broke.
+        """
+
+    async def health(self, target: Target, *, timeout: float) -> WorkerHealth:
+        """How the engine is.
+
+        Raises:
+            Unreachable: nobody answers in time.
+        """
+
+    async def cancel(self, target: Target, job_id: str) -> None:
+        """Stop a job; nothing happens where there is none."""

@@ -1,0 +1,102 @@
+"""Our own worker: its frames are passed on as they are, because they already are ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from rbee_agent.adapters.base import Resume, Target
+from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
+from rbee_agent.errors import Unreachable, from_body
+from rbee_agent.wire.sse import ServerEvent, SseDecoder
+from rbee_agent.wire.versions import version_headers
+
+CONNECT_TIMEOUT_S = 2.0
+CANCEL_TIMEOUT_S = 2.0
+
+
+class WorkerAdapter:
+    """Speaks to ``llm-worker-rbee`` over one shared session."""
+
+    kind = "rbee"
+    resume: Resume = "ids"
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._headers = version_headers()
+
+    @asynccontextmanager
+    async def execute(
+        self, target: Target, request: ExecuteRequest
+    ) -> AsyncGenerator[AsyncIterator[list[ServerEvent]], None]:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        try:
+            response = await self._session.post(
+                f"{target.url}/execute",
+                data=request.model_dump_json(exclude_none=True).encode(),
+                headers=self._auth(target) | {"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"the worker cannot be reached: {_why(error)}") from error
+        try:
+            if response.status != 200:
+                raise from_body(await _json(response), response.status)
+            yield _events(response)
+        finally:
+            # Closing the connection is what ends the job on the worker.
+            response.close()
+
+    async def health(self, target: Target, *, timeout: float) -> WorkerHealth:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        try:
+            async with self._session.get(
+                f"{target.url}/health",
+                headers=self._auth(target),
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as response:
+                return WorkerHealth.read(await response.json())
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise Unreachable(f"the worker does not answer: {_why(error)}") from error
+
+    async def cancel(self, target: Target, job_id: str) -> None:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        try:
+            async with self._session.post(
+                f"{target.url}/cancel",
+                json={"job_id": job_id},
+                headers=self._auth(target),
+                timeout=aiohttp.ClientTimeout(total=CANCEL_TIMEOUT_S),
+            ) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"the worker does not answer: {_why(error)}") from error
+
+    def _auth(self, target: Target) -> dict[str, str]:
+        if target.token is None:
+            return self._headers
+        return self._headers | {"Authorization": f"Bearer {target.token.reveal()}"}
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[list[ServerEvent]]:
+    decoder = SseDecoder()
+    try:
+        async for chunk in response.content.iter_any():
+            # An empty batch is a sign of life too: bytes came.
+            yield decoder.feed(chunk)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise Unreachable(f"the worker's stream broke: {_why(error)}") from error
+
+
+async def _json(response: aiohttp.ClientResponse) -> object:
+    try:
+        return json.loads(await response.read())
+    except (ValueError, aiohttp.ClientError):
+        return None
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,231 @@
+"""Admission: may the task come in, what does it mean, and is it durable before we say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rbee_agent.contracts.ids import IdFactory
+from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
+from rbee_agent.errors import Conflict, RbeeError, Unavailable
+from rbee_agent.queen.catalog import Catalog
+from rbee_agent.queen.registry import Registry
+from rbee_agent.queen.task import Task, body_hash
+from rbee_agent.queen.tasks import Tasks
+from rbee_agent.runtime.clock import Clock
+from rbee_agent.security.keys import Identity
+from rbee_agent.settings.config import QueenSettings
+from rbee_agent.store.base import Store
+from rbee_agent.store.journal import Journals
+
+
+@dataclass(slots=True)
+class Admission:
+    """The way in. One POST is one call of :meth:`submit`."""
+
+    tasks: Tasks
+    registry: Registry
+    catalog: Catalog
+    store: Store
+    journals: Journals
+    settings: QueenSettings
+    clock: Clock
+    new_id: IdFactory
+    on_accepted: Callable[[Task], None]
+    entering: int = 0
+    """Tasks on their way to the disk: they count for the queue's limit."""
+
+    async def submit(
+        self, request: TaskRequest, who: Identity, *, hold: bool = False
+    ) -> tuple[Task | None, Accepted, bool]:
+        """Take a task in; it is durable when this returns.
+
+        Args:
+            request: what to do.
+            who: the key that hands it in.
+            hold: cancel it as soon as its reader goes (the request-shaped APIs).
+
+        Returns:
+            The task (None where it has ended long ago), the answer, and whether it is new.
+
+        Raises:
+            RbeeError: with the code of the contract; nothing was accepted then.
+        """
+        body = body_hash(request)
+        task = self.tasks.find(request.task_id) if request.task_id is not None else None
+        if task is not None:
+            _same(task.body_sha256 == body and who.may_read(task.owner), task.job_id)
+            return task, self.answer(task), False
+        try:
+            task = self._task(request, self.catalog.resolve(request.model, who), body, who)
+            task.hold = hold
+            self._check(task, who)
+            self._predict(task)
+            await self._make_room(task)
+        except RbeeError as error:
+            # A repeated POST of a task that has ended is answered, whatever holds for new ones.
+            known = await self._stored(request.task_id, body, who)
+            if known is not None:
+                return None, known, False
+            self.tasks.metrics.tasks_rejected.labels(error.code).inc()
+            raise
+        self.entering += 1
+        try:
+            fresh = await self.store.add_task(task.record())
+        finally:
+            self.entering -= 1
+        if not fresh:
+            known = await self._stored(task.job_id, body, who)
+            twin = self.tasks.find(task.job_id)
+            if known is None:
+                raise Unavailable("the task is being accepted; try again", retry_after_ms=100)
+            return twin, self.answer(twin) if twin is not None else known, False
+        self.tasks.accepted(task)
+        self.on_accepted(task)
+        return task, self.answer(task), True
+
+    def answer(self, task: Task) -> Accepted:
+        """What the 202 says."""
+        position = self.tasks.queue.position(task) if task.state is TaskState.QUEUED else None
+        steps = []
+        if task.state is TaskState.QUEUED and task.waiting_for is not None:
+            steps.append({"kind": "wait", "text": task.waiting_for})
+        return Accepted.model_construct(
+            job_id=task.job_id,
+            state=task.state,
+            queue_position=position or 0,
+            predicted_start_ms=task.predicted_start_ms,
+            backoff_ms=0,
+            streams=_streams(task.job_id),
+            preparation={"steps": steps},
+        )
+
+    async def _stored(self, job_id: str | None, body: str, who: Identity) -> Accepted | None:
+        """The answer for a task that only the store knows.
+
+        Raises:
+            Conflict: the id belongs to a task with another body, or of another key.
+        """
+        record = await self.store.task(job_id) if job_id is not None else None
+        if record is None:
+            return None
+        _same(record.body_sha256 == body and who.may_read(record.owner), record.job_id)
+        info = TaskInfo.read_json(record.info)
+        return Accepted.model_construct(
+            job_id=info.job_id,
+            state=info.state,
+            queue_position=0,
+            predicted_start_ms=0,
+            backoff_ms=0,
+            streams=_streams(info.job_id),
+            preparation={"steps": []},
+        )
+
+    def _check(self, task: Task, who: Identity) -> None:
+        request, model = task.request, task.model
+        if request.session_id is not None:
+            self.tasks.sessions.check(request.session_id, who.id)
+        facts = self.catalog.facts(model)
+        limit = facts.context_length if facts is not None else 0
+        if limit and request.max_tokens is not None and request.max_tokens > limit:
+            raise RbeeError(
+                f"max_tokens is {request.max_tokens}, but {model} has a context of {limit} tokens",
+                code="CONTEXT_LENGTH_EXCEEDED",
+                details={"max_tokens": request.max_tokens, "context": limit},
+            )
+        if not self.registry.nodes and not self.registry.workers_of(model):
+            raise Unavailable(
+                f"no host is registered that could run {model}; add one with `rbee hive add`, "
+                "or start this machine's with `rbee up`",
+                code="POOL_UNAVAILABLE",
+                retry_after_ms=5000,
+            )
+
+    def _task(self, request: TaskRequest, model: str, body: str, who: Identity) -> Task:
+        now = self.clock.monotonic()
+        job_id = request.task_id or self.new_id("task")
+        deadline = None if request.deadline_ms is None else now + request.deadline_ms / 1000
+        budget = request.budget
+        if budget is not None and budget.time_ms is not None and request.session_id is None:
+            by_budget = now + budget.time_ms / 1000
+            deadline = by_budget if deadline is None else min(deadline, by_budget)
+        return Task(
+            job_id=job_id,
+            request=request,
+            model=model,
+            owner=who.id,
+            created_at=self.clock.utc(),
+            accepted=now,
+            journal=self.journals.of(job_id),
+            body_sha256=body,
+            deadline=deadline,
+        )
+
+    def _predict(self, task: Task) -> None:
+        """Work out when it will start, and refuse what cannot be on time.
+
+        Raises:
+            RbeeError: DEADLINE_UNMET, with both numbers.
+        """
+        workers = [w for w in self.registry.workers_of(task.model) if w.info.state == "ready"]
+        if not workers:
+            return
+        slots = sum(worker.info.slots for worker in workers)
+        busy = sum(len(worker.in_flight) for worker in workers)
+        start = self.tasks.predictor.start_ms(
+            task.model, ahead=self.tasks.queue.length(task.model), slots=slots, running=busy
+        )
+        task.predicted_start_ms = start
+        if task.deadline is None or task.request.deadline_ms is None:
+            return
+        if start > task.request.deadline_ms:
+            raise RbeeError(
+                f"it would start in about {start} ms, its deadline is in "
+                f"{task.request.deadline_ms} ms",
+                code="DEADLINE_UNMET",
+                details={"predicted_start_ms": start, "deadline_ms": task.request.deadline_ms},
+            )
+        task.on_time_probability = round(
+            self.tasks.predictor.on_time(
+                task.model, start_ms=start, left_s=task.request.deadline_ms / 1000
+            ),
+            3,
+        )
+
+    async def _make_room(self, task: Task) -> None:
+        """Refuse, or drop the oldest, when the queue is full.
+
+        Raises:
+            RbeeError: ADMISSION_REJECT, with when to try again.
+        """
+        limit = self.settings.queue_limit
+        if self.tasks.queue.depth + self.entering < limit:
+            return
+        policy = self.settings.queue_policy
+        self.tasks.metrics.backpressure.labels(policy).inc()
+        wait = max(1000, task.predicted_start_ms or round(1000 * self.tasks.predictor.mean("")))
+        oldest = self.tasks.queue.oldest() if policy == "drop-lru" else None
+        if oldest is None:
+            raise RbeeError(
+                f"{limit} tasks wait already; try again in {wait} ms",
+                code="ADMISSION_REJECT",
+                retry_after_ms=wait,
+            )
+        await self.tasks.fail(
+            oldest,
+            RbeeError(
+                "the queue was full and this was its oldest task",
+                code="QUEUE_FULL_DROP_LRU",
+                retry_after_ms=wait,
+            ),
+        )
+
+
+def _same(same: bool, job_id: str) -> None:
+    if not same:
+        raise Conflict(f"task {job_id} exists already with another body")
+
+
+def _streams(job_id: str) -> dict[str, str]:
+    events = f"/v2/tasks/{job_id}/events"
+    return {"sse": events, "sse_verbose": f"{events}?verbose=true"}

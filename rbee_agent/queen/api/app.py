@@ -1,0 +1,74 @@
+"""The queen's aiohttp application: made from the table of routes, with the shared middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+
+from aiohttp import web
+
+from rbee_agent.http.errors import json_response
+from rbee_agent.http.middleware import bearer, correlate, refuse_web_pages
+from rbee_agent.queen.api import fleet, meta, models, tasks
+from rbee_agent.queen.api.openapi import document
+from rbee_agent.queen.api.routes import PUBLIC, QUEEN, Handler, Route, queen_of, set_who
+from rbee_agent.queen.service import Queen
+from rbee_agent.wire.versions import check_peer
+
+
+def all_routes() -> list[Route]:
+    """Every route of the queen."""
+    routes = [*tasks.ROUTES, *fleet.ROUTES, *models.ROUTES, *meta.ROUTES]
+    described = document([*routes, _openapi_route(_never)])
+
+    async def openapi(_: web.Request) -> web.StreamResponse:
+        return json_response(described)
+
+    return [*routes, _openapi_route(openapi)]
+
+
+def make_app(queen: Queen, *, allowed_hosts: Collection[str] = ()) -> web.Application:
+    """The application of one queen.
+
+    Args:
+        queen: who does the work.
+        allowed_hosts: names beside loopback that requests may be addressed to.
+    """
+    app = web.Application(
+        middlewares=[correlate, refuse_web_pages(allowed_hosts=allowed_hosts), peer_version],
+        client_max_size=tasks.MAX_BODY,
+    )
+    app[QUEEN] = queen
+    for route in all_routes():
+        app.router.add_route(route.method, route.path, guarded(route))
+    return app
+
+
+def guarded(route: Route) -> Handler:
+    """A route's handler behind its access check."""
+    if route.roles is PUBLIC:
+        return route.handler
+    roles, handler = route.roles, route.handler
+
+    async def check(request: web.Request) -> web.StreamResponse:
+        set_who(request, queen_of(request).access.authorize(bearer(request), roles))
+        return await handler(request)
+
+    return check
+
+
+@web.middleware
+async def peer_version(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse an agent or keeper of another protocol, with the command that mends it."""
+    check_peer(request.headers, peer="caller", mend="rbee queen update")
+    return await handler(request)
+
+
+def _openapi_route(handler: Handler) -> Route:
+    summary = "This API as OpenAPI 3.1"
+    return Route("GET", "/openapi.json", handler, PUBLIC, summary, answer=dict, errors=())
+
+
+async def _never(_: web.Request) -> web.StreamResponse:
+    raise NotImplementedError("only described, never served")

@@ -1,0 +1,298 @@
+"""Routes of the control plane: hosts, workers, deployments, pools, the event feed and the tap."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import web
+
+from rbee_agent.contracts.events import Change, TapChunk
+from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, NodeState, Telemetry
+from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
+from rbee_agent.contracts.workers import WorkerInfo
+from rbee_agent.errors import InvalidParams, NotFound
+from rbee_agent.http.errors import json_response
+from rbee_agent.http.server import read_json_object
+from rbee_agent.http.sse import SseWriter
+from rbee_agent.queen.api.routes import ADMIN, NODE, READ, Route, queen_of, who_of
+from rbee_agent.queen.registry import Node, Registry
+
+MAX_BODY = 1024 * 1024
+
+
+async def register_node(request: web.Request) -> web.Response:
+    """Know a hive that the queen can reach, and open the link to it."""
+    body = await read_json_object(request, max_bytes=MAX_BODY)
+    queen = queen_of(request)
+    registration = NodeRegistration.read(body)
+    if not registration.url.startswith(("http://", "https://")):
+        raise InvalidParams(
+            [{"field": "url", "constraint": "url", "message": "must be an http(s) URL"}]
+        )
+    registration = registration.model_copy(update={"url": registration.url.rstrip("/")})
+    await queen.register_node(registration)
+    node = queen.registry.nodes[registration.node_id]
+    return json_response(queen.registry.node_info(node).dump())
+
+
+async def heartbeat(request: web.Request) -> web.Response:
+    """A hive that reaches us says that it lives, and its figures."""
+    queen = queen_of(request)
+    node = _node(queen.registry, request.match_info["id"])
+    body = await read_json_object(request, max_bytes=MAX_BODY)
+    queen.registry.sign_of_life(node)
+    if body:
+        queen.registry.apply_telemetry(node, Telemetry.read({"node_id": node.id, **body}))
+    return web.Response(status=204)
+
+
+async def nodes(request: web.Request) -> web.Response:
+    """Every host."""
+    registry = queen_of(request).registry
+    return json_response(
+        {"nodes": [registry.node_info(node).dump() for node in registry.nodes.values()]}
+    )
+
+
+async def remove_node(request: web.Request) -> web.Response:
+    """Forget a host; its workers stay as they are."""
+    queen = queen_of(request)
+    _node(queen.registry, request.match_info["id"])
+    await queen.links.forget(request.match_info["id"])
+    return web.Response(status=204)
+
+
+async def drain_node(request: web.Request) -> web.Response:
+    """Give a host nothing new; ``{"drain": false}`` takes it back."""
+    queen = queen_of(request)
+    node = _node(queen.registry, request.match_info["id"])
+    body = await read_json_object(request, max_bytes=MAX_BODY) if request.can_read_body else {}
+    queen.registry.drain_node(node, draining=body.get("drain", True) is not False)
+    return json_response(queen.registry.node_info(node).dump())
+
+
+async def workers(request: web.Request) -> web.Response:
+    """Every worker, without its address."""
+    registry = queen_of(request).registry
+    return json_response(
+        {"workers": [registry.worker_info(w).dump() for w in registry.workers.values()]}
+    )
+
+
+async def spawn(request: web.Request) -> web.Response:
+    """Wish for workers of a model; the queen keeps the wish true."""
+    queen = queen_of(request)
+    wish = DeploymentRequest.model_validate(await read_json_object(request, max_bytes=MAX_BODY))
+    model = queen.catalog.resolve(wish.model, who_of(request))
+    made = await queen.deployments.add(wish.model_copy(update={"model": model}))
+    return json_response(made.dump(), status=202)
+
+
+async def stop_worker(request: web.Request) -> web.Response:
+    """Stop a worker (or a whole deployment) and withdraw the wish behind it."""
+    await queen_of(request).deployments.remove(request.match_info["id"])
+    return web.Response(status=204)
+
+
+async def worker_logs(request: web.Request) -> web.Response:
+    """A worker's last log lines, from its hive."""
+    queen = queen_of(request)
+    worker = queen.registry.workers.get(request.match_info["id"])
+    if worker is None:
+        raise NotFound("no such worker; `rbee worker ls` lists them")
+    node = _node(queen.registry, worker.node_id)
+    body = await queen.links.call(node, "GET", f"/v1/workers/{worker.info.id}/logs")
+    lines = body.get("lines", []) if isinstance(body, dict) else worker.info.last_log
+    wanted = request.query.get("lines", "")
+    if wanted.isdigit():
+        lines = lines[-int(wanted) :] if int(wanted) else []
+    return json_response({"worker_id": worker.info.id, "lines": lines})
+
+
+async def deployments(request: web.Request) -> web.Response:
+    """The wishes that the queen keeps."""
+    wishes = queen_of(request).deployments.wishes.values()
+    return json_response({"deployments": [wish.dump() for wish in wishes]})
+
+
+async def pools(request: web.Request) -> web.Response:
+    """Workers by model, host and device."""
+    found = pool_infos(queen_of(request).registry)
+    return json_response({"pools": [pool.dump() for pool in found.values()]})
+
+
+async def pool_health(request: web.Request) -> web.Response:
+    """One pool: ready, slots, and what is the matter with its workers."""
+    registry = queen_of(request).registry
+    pool = pool_infos(registry).get(request.match_info["id"])
+    if pool is None:
+        raise NotFound("no such pool; GET /v2/pools lists them")
+    troubles = {
+        worker_id: worker.trouble or worker.info.error
+        for worker_id in pool.worker_ids
+        if (worker := registry.workers.get(worker_id)) is not None
+        and (worker.trouble or worker.info.error)
+    }
+    return json_response({**pool.dump(), "troubles": troubles})
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """The fleet: a snapshot, then every change; resumable."""
+    queen = queen_of(request)
+    after = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    feed = queen.feed.read(lambda: queen.snapshot().dump_json(), after=after)
+    async with aclosing(feed), SseWriter(request) as writer:
+        async for chunk in feed:
+            await writer.write(chunk)
+    return writer.response
+
+
+async def tap(request: web.Request) -> web.StreamResponse:
+    """What all running streams say, coalesced at 10 Hz."""
+    queen, who = queen_of(request), who_of(request)
+    chunks = queen.tap.read(owner=None if who.admin else who.id, text=True)
+    async with aclosing(chunks), SseWriter(request) as writer:
+        async for chunk in chunks:
+            await writer.write(chunk)
+    return writer.response
+
+
+def pool_infos(registry: Registry) -> dict[str, PoolInfo]:
+    """The pools that the workers make up."""
+    found: dict[str, dict[str, Any]] = {}
+    for worker in registry.workers.values():
+        node = registry.nodes.get(worker.node_id)
+        pool = found.setdefault(
+            worker.pool_id,
+            {
+                "id": worker.pool_id,
+                "model": worker.info.model,
+                "node_id": worker.node_id,
+                "device": worker.info.device,
+                "worker_ids": [],
+                "slots": 0,
+                "slots_busy": 0,
+                "ready": False,
+                "draining": bool(node and node.draining),
+            },
+        )
+        pool["worker_ids"].append(worker.info.id)
+        pool["slots"] += worker.info.slots
+        pool["slots_busy"] += len(worker.in_flight)
+        usable = node is None or node.state is NodeState.ONLINE
+        pool["ready"] = pool["ready"] or (worker.info.state == "ready" and usable)
+        pool["draining"] = pool["draining"] or worker.draining
+    return {name: PoolInfo(**values) for name, values in found.items()}
+
+
+def _node(registry: Registry, node_id: str) -> Node:
+    node = registry.nodes.get(node_id)
+    if node is None:
+        raise NotFound(f"no host {node_id} is registered; `rbee hive ls` lists them")
+    return node
+
+
+ROUTES = [
+    Route(
+        "POST",
+        "/v2/nodes/register",
+        register_node,
+        NODE,
+        "Know a hive",
+        body=NodeRegistration,
+        answer=NodeInfo,
+        errors=(400, 401, 403, 413, 415, 503),
+    ),
+    Route(
+        "POST",
+        "/v2/nodes/{id}/heartbeat",
+        heartbeat,
+        NODE,
+        "A hive's sign of life",
+        body=dict,
+        status=204,
+        errors=(400, 401, 403, 404, 413, 415),
+    ),
+    Route("GET", "/v2/nodes", nodes, READ, "Every host", answer=NodeInfo, many="nodes"),
+    Route(
+        "DELETE",
+        "/v2/nodes/{id}",
+        remove_node,
+        ADMIN,
+        "Forget a host",
+        status=204,
+        errors=(401, 403, 404, 503),
+    ),
+    Route(
+        "POST",
+        "/v2/nodes/{id}/drain",
+        drain_node,
+        ADMIN,
+        "Give a host nothing new",
+        answer=NodeInfo,
+        errors=(400, 401, 403, 404, 413, 415),
+    ),
+    Route("GET", "/v2/workers", workers, READ, "Every worker", answer=WorkerInfo, many="workers"),
+    Route(
+        "POST",
+        "/v2/workers",
+        spawn,
+        ADMIN,
+        "Wish for workers of a model",
+        body=DeploymentRequest,
+        answer=Deployment,
+        status=202,
+        errors=(400, 401, 403, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "DELETE",
+        "/v2/workers/{id}",
+        stop_worker,
+        ADMIN,
+        "Stop a worker or a deployment",
+        status=204,
+        errors=(401, 403, 404, 503),
+    ),
+    Route(
+        "GET",
+        "/v2/workers/{id}/logs",
+        worker_logs,
+        READ,
+        "A worker's last log lines",
+        answer=dict,
+        query={"lines": "integer"},
+        errors=(401, 403, 404, 503),
+    ),
+    Route(
+        "GET",
+        "/v2/deployments",
+        deployments,
+        READ,
+        "The wishes that the queen keeps",
+        answer=Deployment,
+        many="deployments",
+    ),
+    Route("GET", "/v2/pools", pools, READ, "Every pool", answer=PoolInfo, many="pools"),
+    Route(
+        "GET",
+        "/v2/pools/{id}/health",
+        pool_health,
+        READ,
+        "One pool's health",
+        answer=dict,
+        errors=(401, 403, 404),
+    ),
+    Route(
+        "GET",
+        "/v2/events",
+        events,
+        READ,
+        "The fleet's event feed",
+        answer=Change,
+        query={"last_event_id": "string"},
+        stream=True,
+    ),
+    Route("GET", "/v2/streams/tap", tap, READ, "All running streams", answer=TapChunk, stream=True),
+]
+"""The control plane's hosts and workers."""

@@ -1,0 +1,422 @@
+"""Deployments: wishes for workers that the queen keeps true; owner of the wishes.
+
+One loop compares what is wished with what is there, whenever either changes. It never restarts a
+crashed worker: its hive does that, and reports when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from rbee_agent.contracts.ids import IdFactory
+from rbee_agent.contracts.nodes import NodeState
+from rbee_agent.contracts.pools import Deployment, DeploymentRequest
+from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerState
+from rbee_agent.errors import NotFound, RbeeError, Unavailable, Unreachable, from_body
+from rbee_agent.observe import logs
+from rbee_agent.queen.catalog import Catalog
+from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.fit import Choice, choose_node
+from rbee_agent.queen.links import Links
+from rbee_agent.queen.registry import Node, Registry, Worker
+from rbee_agent.queen.task import Task
+from rbee_agent.queen.tasks import Tasks
+from rbee_agent.runtime.clock import Clock
+from rbee_agent.store.base import Store
+
+KIND = "deployment"
+SPAWN_TIMEOUT_S = 60.0
+PULL_TIMEOUT_S = 6 * 3600.0
+STOP_TIMEOUT_S = 30.0
+RETRY_FIRST_S = 1.0
+RETRY_MOST_S = 30.0
+SETTLE_S = 5.0
+"""A queen that restarts waits so long for the hives she knows before she spawns anything."""
+
+_HOPELESS = frozenset({WorkerState.FAILED, WorkerState.CRASH_LOOPING})
+_ENDED = frozenset({WorkerState.STOPPED, WorkerState.STOPPING})
+
+
+class Deployments:
+    """The wishes, and the loop that fulfils them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        feed: Feed,
+        registry: Registry,
+        links: Links,
+        catalog: Catalog,
+        tasks: Tasks,
+        clock: Clock,
+        new_id: IdFactory,
+        idle_unload_s: float,
+    ) -> None:
+        self.wishes: dict[str, Deployment] = {}
+        self._store = store
+        self._feed = feed
+        self._registry = registry
+        self._links = links
+        self._catalog = catalog
+        self._tasks = tasks
+        self._clock = clock
+        self._new_id = new_id
+        self._idle_unload_s = idle_unload_s
+        self._news = asyncio.Event()
+        self._busy: set[str] = set()
+        self._retry_at: dict[str, float] = {}
+        self._retries: dict[str, int] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._settled = False
+        self._log = logs.get("deployments")
+        registry.on_change = self._news.set
+        feed.source("deployment", self._data)
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Read the wishes and begin to fulfil them."""
+        self._group = group
+        for wish_id, value in (await self._store.documents(KIND)).items():
+            self.wishes[wish_id] = Deployment.read_json(value)
+        group.create_task(self._run(), name="deployments")
+
+    # -- what callers ask -------------------------------------------------------------------
+
+    async def add(self, request: DeploymentRequest, *, on_demand: bool = False) -> Deployment:
+        """Keep a new wish, durably.
+
+        Raises:
+            NotFound: it names a host that is not registered.
+        """
+        if request.node_id is not None and request.node_id not in self._registry.nodes:
+            raise NotFound(f"no host {request.node_id} is registered; `rbee hive ls` lists them")
+        wish = Deployment(
+            id=self._new_id("dep"),
+            on_demand=on_demand,
+            created_at=self._clock.utc(),
+            **request.model_dump(),
+        )
+        await self._keep(wish)
+        self._feed.narrate(
+            f"{wish.replicas} worker(s) of {wish.model} are "
+            + ("needed by a task" if on_demand else "wished for"),
+            noun="deployment",
+            id=wish.id,
+        )
+        self._news.set()
+        return wish
+
+    async def remove(self, id: str) -> None:
+        """Withdraw a wish, or the wish behind a worker, and stop its workers.
+
+        Raises:
+            NotFound: neither a wish nor a worker has that id.
+        """
+        wish = self.wishes.get(id)
+        worker = self._registry.workers.get(id)
+        if wish is None and worker is None:
+            raise NotFound(f"no worker or deployment {id}; `rbee worker ls` lists them")
+        if wish is None:
+            wish = next((w for w in self.wishes.values() if id in w.worker_ids), None)
+        if wish is not None and (worker is None or len(wish.worker_ids) <= 1):
+            await self._drop(wish)
+            await self._stop_all(wish.worker_ids)
+            return
+        if wish is not None:
+            left = [other for other in wish.worker_ids if other != id]
+            await self._keep(
+                wish.model_copy(update={"worker_ids": left, "replicas": max(1, len(left))})
+            )
+        await self._stop_all([id])
+
+    def wanted_by(self, task: Task) -> None:
+        """A task waits for a model that no worker has: have one started where it fits."""
+        if self._group is None or task.model in self._busy:
+            return
+        mine = [wish for wish in self.wishes.values() if wish.model == task.model]
+        if any(self._able(wish, task) for wish in mine):
+            self._explain_wait(task, mine)
+            return
+        self._busy.add(task.model)
+        self._group.create_task(self._on_demand(task), name=f"on demand {task.model}")
+
+    def _able(self, wish: Deployment, task: Task) -> bool:
+        """Whether a wish may give the task a worker one day."""
+        node_id = task.request.placement.device
+        return node_id is None or wish.device in (None, node_id) or wish.backend == node_id
+
+    def _explain_wait(self, task: Task, mine: list[Deployment]) -> None:
+        states = [
+            f"worker {info.id} is {info.state.value}"
+            + (f" ({info.load_progress:.0%})" if info.load_progress else "")
+            for wish in mine
+            for worker_id in wish.worker_ids
+            if (worker := self._registry.workers.get(worker_id)) is not None
+            and (info := worker.info).state is not WorkerState.READY
+        ]
+        problem = next((wish.problem for wish in mine if wish.problem), None)
+        text = problem or (states[0] if states else f"a worker of {task.model} is being started")
+        if task.waiting_for != text:
+            task.waiting_for = text
+            self._tasks.say_queued(task)
+            self._tasks.tell(task, text)
+            self._tasks.changed(task)
+
+    async def _on_demand(self, task: Task) -> None:
+        try:
+            device = task.request.placement.device
+            await self.add(DeploymentRequest(model=task.model, device=device), on_demand=True)
+        except RbeeError as error:
+            await self._tasks.fail(task, error)
+        finally:
+            self._busy.discard(task.model)
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        await self._links.settled(SETTLE_S)
+        self._settled = True
+        while True:
+            self._news.clear()
+            for wish in list(self.wishes.values()):
+                if wish.id not in self._busy:
+                    await self._look_at(wish)
+            due = min(self._retry_at.values(), default=None)
+            wait = 30.0 if due is None else max(0.05, due - self._clock.monotonic())
+            try:
+                async with asyncio.timeout(min(wait, self._idle_check())):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    def _idle_check(self) -> float:
+        """How often idle workers are looked for."""
+        return max(0.2, min(10.0, self._idle_unload_s / 4))
+
+    async def _look_at(self, wish: Deployment) -> None:
+        """Compare one wish with what is there."""
+        present = [name for name in wish.worker_ids if self._counts(name)]
+        if present != wish.worker_ids:
+            wish = await self._keep(wish.model_copy(update={"worker_ids": present}))
+        hopeless = [w for w in self._workers(present) if w.info.state in _HOPELESS]
+        problem = self._why_hopeless(hopeless[0]) if hopeless else None
+        if problem is not None and problem != wish.problem:
+            wish = await self._keep(wish.model_copy(update={"problem": problem}))
+        elif wish.problem is not None and present and not hopeless:
+            wish = await self._keep(wish.model_copy(update={"problem": None}))
+        if hopeless and len(hopeless) == len(present) and wish.on_demand:
+            await self._give_up(
+                wish, RbeeError(problem or "", code="POOL_UNAVAILABLE", retry_after_ms=30_000)
+            )
+            return
+        if wish.on_demand and await self._unload_idle(wish):
+            return
+        if len(present) < wish.replicas and self._retry_at.get(wish.id, 0.0) <= (
+            self._clock.monotonic()
+        ):
+            self._fulfil(wish)
+
+    def _counts(self, worker_id: str) -> bool:
+        """Whether a worker still fulfils its wish (one that its hive will restart does)."""
+        worker = self._registry.workers.get(worker_id)
+        if worker is not None:
+            return worker.info.state not in _ENDED
+        # Its hive may only be out of reach: nothing is spawned twice for that.
+        node = self._registry.nodes.get(worker_id.partition(".")[0])
+        return node is not None and node.state is not NodeState.ONLINE and not self._settled
+
+    def _workers(self, ids: list[str]) -> list[Worker]:
+        return [worker for name in ids if (worker := self._registry.workers.get(name)) is not None]
+
+    @staticmethod
+    def _why_hopeless(worker: Worker) -> str:
+        info = worker.info
+        tail = "; its last lines: " + " | ".join(info.last_log[-5:]) if info.last_log else ""
+        return f"worker {info.id} is {info.state.value}: {info.error or 'no reason given'}{tail}"
+
+    def _fulfil(self, wish: Deployment) -> None:
+        assert self._group is not None  # noqa: S101 - the loop runs in it
+        self._busy.add(wish.id)
+        self._retry_at.pop(wish.id, None)
+        self._group.create_task(self._spawn(wish), name=f"spawn for {wish.id}")
+
+    async def _spawn(self, wish: Deployment) -> None:
+        """Have one worker more of a wish."""
+        try:
+            choice = choose_node(
+                wish, self._registry.nodes.values(), self._catalog.facts(wish.model)
+            )
+            await self._evict(choice)
+            if wish.model not in choice.node.models:
+                await self.fetch(choice.node, wish.model)
+            info = await self._ask_for_worker(choice.node, wish)
+            current = self.wishes.get(wish.id)
+            if current is None:
+                await self._stop_all([info.id])
+                return
+            await self._keep(
+                current.model_copy(
+                    update={"worker_ids": [*current.worker_ids, info.id], "problem": None}
+                )
+            )
+            self._retries.pop(wish.id, None)
+        except RbeeError as error:
+            await self._postpone(wish, error)
+        finally:
+            self._busy.discard(wish.id)
+            self._news.set()
+
+    async def _ask_for_worker(self, node: Node, wish: Deployment) -> WorkerInfo:
+        request = SpawnRequest(
+            model=wish.model,
+            backend=wish.backend,
+            device=wish.device,
+            context=wish.context,
+            slots=wish.slots,
+            threads=wish.threads,
+            extra=wish.extra,
+        )
+        body = await self._links.call(
+            node, "POST", "/v1/workers", json_body=request.dump(), timeout=SPAWN_TIMEOUT_S
+        )
+        info = WorkerInfo.read(body)
+        if info.id not in self._registry.workers:
+            self._registry.apply_worker(node, info)
+        return info
+
+    async def fetch(self, node: Node, model_id: str) -> None:
+        """Have a model fetched onto a host; returns when it is there.
+
+        Raises:
+            RbeeError: the hive refused, or could not get it.
+        """
+        model = self._catalog.find(model_id)
+        body: Any = {"model": model.dump() if model is not None else model_id}
+        try:
+            async with asyncio.timeout(PULL_TIMEOUT_S):
+                async for event in self._links.stream(node, "/v1/models", json_body=body):
+                    if event.event == "error":
+                        raise from_body({"error": json.loads(event.data)})
+                    self._links.take(node, event, "pull")
+                    self._tell_progress(model_id, node)
+        except TimeoutError as error:
+            raise Unavailable(f"{model_id} was not there after {PULL_TIMEOUT_S:.0f} s") from error
+        pull = node.pulls.get(model_id)
+        if pull is not None and pull.phase == "error":
+            raise Unavailable(f"{node.id} cannot get {model_id}: {pull.error}")
+
+    def _tell_progress(self, model: str, node: Node) -> None:
+        pull = node.pulls.get(model)
+        if pull is None:
+            return
+        share = f" {pull.done / pull.total:.0%}" if pull.total else ""
+        for task in self._tasks.queue.wait_order(model):
+            text = f"{node.id} fetches {model}: {pull.phase}{share}"
+            if task.waiting_for != text:
+                task.waiting_for = text
+                self._tasks.tell(task, text)
+                self._tasks.changed(task)
+
+    async def _evict(self, choice: Choice) -> None:
+        """End idle on-demand workers, the least recently used first, to make room."""
+        for worker_id in choice.evict:
+            wish = next((w for w in self.wishes.values() if worker_id in w.worker_ids), None)
+            self._feed.narrate(
+                f"worker {worker_id} is unloaded: its memory is needed", noun="worker", id=worker_id
+            )
+            if wish is not None:
+                await self._drop(wish)
+            await self._stop_all([worker_id])
+
+    async def _postpone(self, wish: Deployment, error: RbeeError) -> None:
+        """The wish cannot be fulfilled now: say why, and try again or give up."""
+        if wish.id not in self.wishes:
+            return
+        tries = self._retries.get(wish.id, 0) + 1
+        self._retries[wish.id] = tries
+        self._log.warning("cannot spawn", model=wish.model, problem=error.message)
+        wish = await self._keep(wish.model_copy(update={"problem": error.message}))
+        hopeless = not error.retriable and not isinstance(error, Unreachable)
+        if wish.on_demand and (hopeless or tries >= 5):
+            await self._give_up(wish, error)
+            return
+        self._retry_at[wish.id] = self._clock.monotonic() + min(
+            RETRY_MOST_S, RETRY_FIRST_S * 2 ** (tries - 1)
+        )
+        if tries == 1:
+            self._feed.narrate(
+                f"no worker of {wish.model} yet: {error.message}",
+                level="warning",
+                noun="deployment",
+                id=wish.id,
+            )
+        for task in self._tasks.queue.wait_order(wish.model):
+            self._explain_wait(task, [wish])
+
+    async def _give_up(self, wish: Deployment, error: RbeeError) -> None:
+        """What was started for tasks cannot be had: they end with the reason."""
+        await self._drop(wish)
+        for task in list(self._tasks.queue.wait_order(wish.model)):
+            await self._tasks.fail(task, error)
+        await self._stop_all(wish.worker_ids)
+
+    async def _unload_idle(self, wish: Deployment) -> bool:
+        """End an on-demand wish whose workers have had nothing to do for long enough."""
+        workers = self._workers(wish.worker_ids)
+        if not workers or self._tasks.queue.length(wish.model):
+            return False
+        model = self._catalog.find(wish.model)
+        limit = model.idle_unload_s if model is not None and model.idle_unload_s else None
+        limit_s = float(limit) if limit is not None else self._idle_unload_s
+        now = self._clock.monotonic()
+        if any(
+            worker.in_flight
+            or worker.info.state is not WorkerState.READY
+            or now - worker.last_used < limit_s
+            for worker in workers
+        ):
+            return False
+        self._feed.narrate(
+            f"{wish.model} is unloaded: idle for {limit_s:.0f} s", noun="deployment", id=wish.id
+        )
+        await self._drop(wish)
+        await self._stop_all(wish.worker_ids)
+        return True
+
+    async def _stop_all(self, ids: list[str]) -> None:
+        for worker_id in ids:
+            worker = self._registry.workers.get(worker_id)
+            node = self._registry.nodes.get(worker.node_id) if worker is not None else None
+            if worker is None or node is None:
+                continue
+            self._registry.drain_worker(worker_id)
+            try:
+                await self._links.call(
+                    node, "DELETE", f"/v1/workers/{worker_id}", timeout=STOP_TIMEOUT_S
+                )
+            except NotFound:
+                pass  # it is gone: that is what was asked for
+            except RbeeError as error:
+                raise Unavailable(
+                    f"worker {worker_id} could not be stopped: {error.message}"
+                ) from error
+            self._registry.worker_gone(worker_id, "it was stopped")
+
+    async def _keep(self, wish: Deployment) -> Deployment:
+        await self._store.put(KIND, wish.id, wish.dump_json())
+        self.wishes[wish.id] = wish
+        self._feed.changed("deployment", wish.id)
+        return wish
+
+    async def _drop(self, wish: Deployment) -> None:
+        await self._store.delete(KIND, wish.id)
+        self.wishes.pop(wish.id, None)
+        self._retry_at.pop(wish.id, None)
+        self._retries.pop(wish.id, None)
+        self._feed.changed("deployment", wish.id)
+
+    def _data(self, id: str) -> dict[str, Any] | None:
+        wish = self.wishes.get(id)
+        return None if wish is None else wish.dump()

@@ -1,0 +1,270 @@
+"""Dispatch: gives waiting tasks to workers, runs them there, and moves them when a worker dies.
+
+Everything is driven by events: a new task, a slot that came free, a worker that became ready. Each
+task that runs has one asyncio task, owned by the queen's task group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rbee_agent.adapters.base import Adapter, Target
+from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
+from rbee_agent.errors import RbeeError, Unavailable, Unreachable
+from rbee_agent.observe import logs
+from rbee_agent.queen.placement import Decision, Need, decide
+from rbee_agent.queen.registry import Registry, Worker
+from rbee_agent.queen.relay import PROBE_S, Broken, Relay
+from rbee_agent.queen.task import Task
+from rbee_agent.queen.tasks import Tasks
+from rbee_agent.runtime.clock import Clock
+from rbee_agent.settings.secret import Secret
+
+_MOVES = frozenset({"POOL_UNREADY", "BAD_TOKEN", "MISSING_TOKEN"})
+"""Refusals that are the worker's trouble and not the task's."""
+ATTEMPTS = 4
+"""Attempts in a row without a new token, after which a task is given up."""
+
+
+class Dispatcher:
+    """Places and runs tasks."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        registry: Registry,
+        adapters: Mapping[str, Adapter],
+        clock: Clock,
+        *,
+        strategy: str = "affinity",
+    ) -> None:
+        self.strategy = strategy
+        self.wants: Callable[[Task], None] = _nobody
+        """Told of a model that a task waits for and no worker has or could take."""
+        self._tasks = tasks
+        self._registry = registry
+        self._adapters = adapters
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._turn = 0
+        self._log = logs.get("dispatch")
+        registry.on_capacity = self.poke
+        registry.on_lost = self.worker_lost
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Run tasks in `group` from now on."""
+        self._group = group
+        self.poke_all()
+
+    def poke_all(self) -> None:
+        """Look at every model that tasks wait for."""
+        for model in self._tasks.queue.models():
+            self.poke(model)
+
+    def poke(self, model: str) -> None:
+        """Place what can be placed of the tasks that wait for a model, in their order."""
+        if self._group is None or not self._tasks.queue.length(model):
+            return
+        blocked = False
+        for task in self._tasks.queue.wait_order(model):
+            if blocked and not _special(task):
+                continue
+            decision = self.place(task)
+            if decision.worker_id is not None:
+                self._start(task, decision)
+            else:
+                # What the plain task cannot have, the next plain one cannot have either.
+                blocked = blocked or not _special(task)
+
+    def place(self, task: Task) -> Decision:
+        """Decide for one task and note why."""
+        began = self._clock.monotonic()
+        self._turn += 1
+        need = self.need(task)
+        decision = decide(
+            self._registry.index(task.model), need, strategy=self.strategy, turn=self._turn
+        )
+        task.decision = decision
+        metrics = self._tasks.metrics
+        metrics.placement_seconds.observe(self._clock.monotonic() - began)
+        pinned = "yes" if need.wish.mode == "pin" else "no"
+        metrics.placement_decisions.labels(decision.outcome, pinned, "no").inc()
+        if decision.worker_id is None:
+            if task.waiting_for != decision.reason:
+                task.waiting_for = decision.reason
+                self._tasks.changed(task)
+            if decision.outcome == "none":
+                self.wants(task)
+        return decision
+
+    def need(self, task: Task) -> Need:
+        """What a task asks of a worker now."""
+        goes_on = task.has_output
+        return Need(
+            model=task.model,
+            wish=task.request.placement,
+            warm_worker=self._tasks.sessions.worker_of(task),
+            fingerprint=task.fingerprint if goes_on else None,
+            profile=task.profile if goes_on and task.request.strict else None,
+            resumes=goes_on,
+        )
+
+    def worker_lost(self, worker_id: str, reason: str) -> None:
+        """The fleet says that a worker is gone: do not wait for its connection to break."""
+        for task in list(self._tasks.queue.open.values()):
+            if task.worker_id == worker_id and task.runner is not None:
+                task.lost_reason = reason
+                task.runner.cancel()
+
+    def _start(self, task: Task, decision: Decision) -> None:
+        assert decision.worker_id is not None and self._group is not None  # noqa: S101, PT018
+        worker = self._registry.reserve(decision.worker_id, task.job_id)
+        self._tasks.placed(task, worker)
+        task.runner = self._group.create_task(self._run(task, worker), name=task.job_id)
+
+    async def _run(self, task: Task, worker: Worker) -> None:
+        """One attempt, and what follows from how it ended."""
+        worker_id = worker.info.id
+        before = task.stream.last_index
+        again: Broken | None = None
+        try:
+            end = await self._attempt(task, worker)
+            self._registry.release(worker_id, task.job_id)
+            await self._tasks.end(task, end)
+        except Broken as broken:
+            again = broken
+        except RbeeError as error:
+            self._registry.release(worker_id, task.job_id)
+            await self._tasks.fail(task, error)
+        except asyncio.CancelledError:
+            if task.lost_reason is None or task.state.final:
+                raise
+            again = Broken(task.lost_reason, blame=False)
+        finally:
+            self._registry.release(worker_id, task.job_id)
+        if again is not None:
+            await self._move(task, worker, again, progressed=task.stream.last_index > before)
+
+    async def _attempt(self, task: Task, worker: Worker) -> dict[str, Any]:
+        task.lost_reason = None
+        adapter = self._adapters[worker.kind]
+        token = worker.info.token
+        target = Target(worker.info.url or "", Secret(token) if token else None, worker.info.model)
+        relay = Relay(
+            task,
+            self._clock.monotonic,
+            {
+                "type": "origin",
+                "worker_id": worker.info.id,
+                "fingerprint": worker.info.fingerprint,
+                "profile": worker.info.profile.id if worker.info.profile else None,
+            },
+            on_first_token=lambda: self._tasks.first_token(task),
+        )
+        if not task.has_output:
+            task.fingerprint = relay.origin["fingerprint"]
+            task.profile = relay.origin["profile"]
+        request = self._execute_request(task)
+
+        async def probe() -> WorkerHealth:
+            return await adapter.health(target, timeout=PROBE_S)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(relay.watch(probe))
+                try:
+                    async with adapter.execute(target, request) as events:
+                        return await relay.pump(events)
+                finally:
+                    watching.cancel()
+        except ExceptionGroup as group:
+            raise _verdict(group) from None
+
+    def _execute_request(self, task: Task) -> ExecuteRequest:
+        request = task.request
+        left = None
+        if task.deadline is not None:
+            left = max(1, round((task.deadline - self._clock.monotonic()) * 1000))
+        ids = task.journal.token_ids() if task.has_output else []
+        return ExecuteRequest.model_construct(
+            job_id=task.job_id,
+            workload=request.workload,
+            prompt=request.prompt,
+            messages=request.messages,
+            inputs=request.inputs,
+            query=request.query,
+            max_tokens=self._tasks.sessions.token_limit(task),
+            sampling=request.sampling(),
+            stop=request.stop,
+            strict=request.strict,
+            kv_hint=request.kv_hint,
+            response_format=request.response_format,
+            grammar=request.grammar,
+            tools=request.tools,
+            tool_choice=request.tool_choice,
+            resume_token_ids=ids,
+            deadline_ms=left,
+        )
+
+    async def _move(self, task: Task, worker: Worker, broken: Broken, *, progressed: bool) -> None:
+        """The attempt broke: let the task wait for another worker, in front of all others."""
+        if task.state.final:
+            return
+        if broken.blame:
+            self._registry.distrust(worker.info.id, broken.reason)
+        task.failures = 1 if progressed else task.failures + 1
+        if task.failures >= ATTEMPTS:
+            await self._tasks.fail(
+                task,
+                Unavailable(
+                    f"{task.failures} attempts broke without a new token; the last on worker "
+                    f"{worker.info.id}: {broken.reason}",
+                    code="WORKER_RESET",
+                    retry_after_ms=5000,
+                ),
+            )
+            return
+        self._tasks.moved(task, worker, broken.reason)
+        self.poke(task.model)
+
+
+def merge_end(task: Task, end: Mapping[str, Any]) -> str:
+    """The worker's ``end`` as the caller gets it: the bill of the whole stream, not of its rest."""
+    frame = {
+        "type": "end",
+        "tokens_in": task.tokens_in or int(end.get("tokens_in", 0)),
+        "tokens_out": max(int(end.get("tokens_out", 0)), task.stream.last_index + 1),
+        "tokens_cached": int(end.get("tokens_cached", 0)),
+        "decode_time_ms": int(end.get("decode_time_ms", 0)),
+        "prefill_time_ms": end.get("prefill_time_ms"),
+        "first_token_ms": task.info().timings.first_token_ms,
+        "finish_reason": end.get("finish_reason", "stop"),
+        "resumed": task.resumed,
+        "exact_profile": end.get("exact_profile"),
+    }
+    return json.dumps({k: v for k, v in frame.items() if v is not None}, separators=(",", ":"))
+
+
+def _special(task: Task) -> bool:
+    """Whether a task asks for more than any free worker of its model."""
+    wish = task.request.placement
+    return task.has_output or wish.mode == "pin" or bool(wish.avoid_pools or wish.region)
+
+
+def _nobody(_: Task) -> None:
+    """Before deployments are wired in, nobody answers a wish."""
+
+
+def _verdict(group: BaseExceptionGroup[Any]) -> BaseException:
+    """What the failure of an attempt means: another worker's turn, or the end of the task."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, Unreachable):
+        return Broken(error.message)
+    if isinstance(error, RbeeError) and error.code in _MOVES:
+        return Broken(error.message)
+    return error

@@ -1,0 +1,296 @@
+"""The queen's links to the hives: one long-lived event stream each, and the calls beside it.
+
+Whatever comes over a link is a sign of life. Without one for 3 s the node is suspect and its
+``/health`` is asked; when that fails too it is offline, within 5 s of the last sign.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+from pydantic import ValidationError
+
+from rbee_agent.contracts.models import ModelFile, PullProgress
+from rbee_agent.contracts.nodes import HiveSnapshot, NodeRegistration, NodeState, Telemetry
+from rbee_agent.contracts.workers import WorkerInfo
+from rbee_agent.errors import RbeeError, Unreachable, from_body
+from rbee_agent.observe import logs
+from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.registry import Node, Registry
+from rbee_agent.runtime.clock import Clock
+from rbee_agent.store.base import Store
+from rbee_agent.wire.sse import ServerEvent, SseDecoder
+from rbee_agent.wire.versions import check_peer, version_headers
+
+KIND = "node"
+SUSPECT_S = 3.0
+PROBE_S = 1.5
+WATCH_S = 0.5
+BACKOFF_FIRST_S = 0.25
+BACKOFF_MOST_S = 5.0
+CALL_TIMEOUT_S = 30.0
+
+
+class Links:
+    """One link a registered node; owner of the connections, not of what they tell."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        registry: Registry,
+        feed: Feed,
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self._session = session
+        self._registry = registry
+        self._feed = feed
+        self._store = store
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._settled: dict[str, asyncio.Event] = {}
+        self._log = logs.get("links")
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Open the links to all nodes that were registered before."""
+        self._group = group
+        for value in (await self._store.documents(KIND)).values():
+            self._open(NodeRegistration.read_json(value))
+
+    async def register(self, registration: NodeRegistration) -> Node:
+        """Know a node from now on, durably, and open its link (anew when its address changed)."""
+        await self._store.put(KIND, registration.node_id, registration.dump_json())
+        return self._open(registration)
+
+    async def forget(self, node_id: str) -> None:
+        """Close the link and forget the node."""
+        await self._store.delete(KIND, node_id)
+        task = self._running.pop(node_id, None)
+        if task is not None:
+            task.cancel()
+        self._registry.remove_node(node_id)
+
+    async def settled(self, timeout: float) -> None:
+        """Wait until every known node has reported, at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                for event in list(self._settled.values()):
+                    await event.wait()
+        except TimeoutError:
+            return
+
+    async def call(
+        self,
+        node: Node,
+        method: str,
+        path: str,
+        *,
+        json_body: Any = None,
+        timeout: float = CALL_TIMEOUT_S,
+    ) -> Any:
+        """One call to a hive.
+
+        Raises:
+            RbeeError: what the hive refused with; `Unreachable` when it does not answer.
+        """
+        try:
+            async with self._session.request(
+                method,
+                f"{node.registration.url}{path}",
+                json=json_body,
+                headers=self._headers(node.registration),
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as response:
+                raw = await response.read()
+                self._registry.sign_of_life(node)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"the hive on {node.id} does not answer: {_why(error)}") from error
+        body = _decode(raw)
+        if response.status >= 400:
+            raise from_body(body, response.status)
+        return body
+
+    async def stream(self, node: Node, path: str, *, json_body: Any) -> AsyncIterator[ServerEvent]:
+        """The events that a hive answers a POST with (a model's download).
+
+        Raises:
+            RbeeError: what the hive refused with; `Unreachable` when it breaks off.
+        """
+        decoder = SseDecoder()
+        try:
+            async with self._session.post(
+                f"{node.registration.url}{path}",
+                json=json_body,
+                headers=self._headers(node.registration) | {"Accept": "text/event-stream"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_read=60.0),
+            ) as response:
+                if response.status >= 400:
+                    raise from_body(_decode(await response.read()), response.status)
+                if "event-stream" not in response.content_type:
+                    return
+                async for chunk in response.content.iter_any():
+                    for event in decoder.feed(chunk):
+                        yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"the hive on {node.id} broke off: {_why(error)}") from error
+
+    def _open(self, registration: NodeRegistration) -> Node:
+        assert self._group is not None  # noqa: S101 - started before anything is registered
+        node = self._registry.nodes.get(registration.node_id)
+        same = node is not None and node.registration == registration
+        node = self._registry.add_node(registration)
+        running = self._running.get(node.id)
+        if running is None or running.done() or not same:
+            if running is not None:
+                running.cancel()
+            self._settled[node.id] = asyncio.Event()
+            self._running[node.id] = self._group.create_task(
+                self._keep(node), name=f"link {node.id}"
+            )
+        return node
+
+    async def _keep(self, node: Node) -> None:
+        """Hold one link for good: read, and come back with growing patience."""
+        wait = BACKOFF_FIRST_S
+        while True:
+            heard = node.last_sign
+            problem = await self._hold(node)
+            self._log.info("link broke", node=node.id, problem=problem)
+            if node.last_sign != heard:
+                wait = BACKOFF_FIRST_S
+            if not await self._alive(node):
+                self._settled[node.id].set()
+                self._registry.set_node_state(node, NodeState.OFFLINE, problem)
+            await asyncio.sleep(wait)
+            wait = min(BACKOFF_MOST_S, wait * 2)
+
+    async def _hold(self, node: Node) -> str:
+        """Read the link until it breaks or falls silent; why it did."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(node))
+                try:
+                    await self._read(node)
+                finally:
+                    watching.cancel()
+        except ExceptionGroup as broken:
+            error: BaseException = broken
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            if isinstance(error, RbeeError):
+                return error.message
+            if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, ValueError)):
+                return _why(error)
+            raise
+        return "the hive closed the link"
+
+    async def _read(self, node: Node) -> None:
+        registration = node.registration
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
+        async with self._session.get(
+            f"{registration.url}/v1/events", headers=self._headers(registration), timeout=timeout
+        ) as response:
+            check_peer(
+                response.headers,
+                peer=f"hive on {node.id}",
+                mend=f"rbee hive update {node.id}",
+            )
+            if response.status != 200:
+                raise from_body(_decode(await response.read()), response.status)
+            decoder = SseDecoder()
+            async for chunk in response.content.iter_any():
+                self._registry.sign_of_life(node)
+                for event in decoder.feed(chunk):
+                    self.take(node, event)
+
+    async def _watch(self, node: Node) -> None:
+        """Judge the node by its silence while the link is open.
+
+        Raises:
+            Unreachable: it is silent and its health cannot be had either.
+        """
+        node.last_sign = self._clock.monotonic()
+        while True:
+            before = self._clock.monotonic()
+            await asyncio.sleep(WATCH_S)
+            now = self._clock.monotonic()
+            if now - before > SUSPECT_S:
+                # This process stood still; its silence says nothing about the node.
+                node.last_sign = now
+            if now - node.last_sign < SUSPECT_S:
+                continue
+            silence = f"no sign of life for {now - node.last_sign:.0f} s"
+            self._registry.set_node_state(node, NodeState.SUSPECT, silence)
+            if not await self._alive(node):
+                self._registry.set_node_state(node, NodeState.OFFLINE, silence)
+                raise Unreachable(silence)
+
+    async def _alive(self, node: Node) -> bool:
+        """Whether the hive answers now."""
+        try:
+            await self.call(node, "GET", "/health", timeout=PROBE_S)
+        except RbeeError as error:
+            return not isinstance(error, Unreachable)
+        return True
+
+    def take(self, node: Node, event: ServerEvent, kind: str | None = None) -> None:
+        """One event of a hive (`kind`: whatever it is called); what we cannot read is left."""
+        try:
+            self._apply(node, kind or event.event, event.data)
+        except (ValidationError, ValueError, KeyError) as error:
+            self._log.warning(
+                "event not understood", node=node.id, kind=event.event, problem=type(error).__name__
+            )
+
+    def _apply(self, node: Node, kind: str, data: str) -> None:
+        registry = self._registry
+        match kind:
+            case "telemetry":
+                registry.apply_telemetry(node, Telemetry.read_json(data))
+                self._feed.telemetry(data)
+            case "snapshot":
+                registry.apply_snapshot(node, HiveSnapshot.read_json(data))
+                self._settled[node.id].set()
+            case "worker":
+                registry.apply_worker(node, WorkerInfo.read_json(data))
+            case "worker_gone":
+                registry.worker_gone(str(json.loads(data)["id"]), "its hive ended it")
+            case "model":
+                registry.apply_model(node, ModelFile.read_json(data))
+            case "model_gone":
+                registry.model_gone(node, str(json.loads(data)["id"]))
+            case "pull":
+                registry.apply_pull(node, PullProgress.read_json(data))
+            case "narration":
+                said = json.loads(data)
+                level = said.get("level")
+                self._feed.narrate(
+                    str(said["text"]),
+                    actor=node.id,
+                    level=level if level in ("warning", "error") else "info",
+                )
+            case _:
+                pass  # a newer hive may say more than we know
+
+    @staticmethod
+    def _headers(registration: NodeRegistration) -> dict[str, str]:
+        headers = version_headers()
+        if registration.token:
+            headers["Authorization"] = f"Bearer {registration.token}"
+        return headers
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        return None
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,120 @@
+"""One queen of one user: bind, say where she is, serve, take the note away again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import os
+
+from rbee_agent import __version__
+from rbee_agent.contracts.models import CatalogModel
+from rbee_agent.errors import Conflict
+from rbee_agent.http.server import Server
+from rbee_agent.observe import logs
+from rbee_agent.queen.api.app import make_app
+from rbee_agent.queen.service import Queen, QueenOptions
+from rbee_agent.runtime.files import read_json, write_atomic
+from rbee_agent.settings.config import QueenSettings
+from rbee_agent.settings.places import Places
+
+CHOOSE_PORT = "queen-rbee --port N, RBEE_QUEEN_PORT or queen.port in config.toml"
+
+
+async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) -> None:
+    """Run a queen until `stop` is set.
+
+    Raises:
+        Conflict: this user's queen runs already, or the port is taken.
+        RbeeError: the store cannot be opened.
+    """
+    refuse_second(places)
+    queen = await Queen.open(
+        QueenOptions(places=places, settings=settings, builtin=builtin_models())
+    )
+    server = Server(make_app(queen, allowed_hosts=_names(settings)), shutdown_timeout=1.0)
+    try:
+        await server.start(settings.host, settings.port, choose=CHOOSE_PORT)
+    except BaseException:
+        await queen.close()
+        raise
+    url = f"http://{_url_host(settings.host)}:{server.port}"
+    _write_record(places, url)
+    logs.get("queen").info("serving", url=url, pid=os.getpid(), version=__version__)
+    try:
+        await queen.run(stop)
+    finally:
+        _remove_record(places)
+        await server.close()
+
+
+def refuse_second(places: Places) -> None:
+    """Refuse to start beside a queen of the same user.
+
+    Raises:
+        Conflict: there is one; names where.
+    """
+    record = read_json(places.queen_record)
+    if record is None or not _lives(record):
+        return
+    raise Conflict(
+        f"your queen runs already at {record.get('url')} (pid {record.get('pid')}); "
+        "`rbee queen stop` ends it"
+    )
+
+
+def builtin_models() -> list[CatalogModel]:
+    """The models that every queen knows."""
+    try:
+        catalog = importlib.import_module("rbee_agent.models.catalog")
+    except ModuleNotFoundError:
+        return []
+    return list(catalog.builtin())
+
+
+def _lives(record: dict[str, object]) -> bool:
+    import psutil
+
+    pid, started = record.get("pid"), record.get("start_time")
+    if not isinstance(pid, int) or pid == os.getpid():
+        return False
+    try:
+        process = psutil.Process(pid)
+        return not isinstance(started, (int, float)) or abs(process.create_time() - started) < 2.0
+    except psutil.Error:
+        return False
+
+
+def _write_record(places: Places, url: str) -> None:
+    import psutil
+
+    record = {
+        "pid": os.getpid(),
+        "start_time": psutil.Process().create_time(),
+        "url": url,
+        "version": __version__,
+    }
+    write_atomic(places.queen_record, json.dumps(record), durable=False)
+
+
+def _remove_record(places: Places) -> None:
+    """Take the note away, unless it is another queen's by now."""
+    record = read_json(places.queen_record) or {}
+    if record.get("pid") == os.getpid():
+        with contextlib.suppress(FileNotFoundError):
+            places.queen_record.unlink()
+
+
+def _names(settings: QueenSettings) -> list[str]:
+    """By which names callers may call her beside loopback ones."""
+    import socket
+
+    name = socket.gethostname()
+    return [settings.host, name, name.partition(".")[0], socket.getfqdn()]
+
+
+def _url_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - told apart, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,409 @@
+"""The queen put together: every part made once, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from prometheus_client.core import Metric
+
+from rbee_agent import __version__
+from rbee_agent.adapters.base import Adapter
+from rbee_agent.adapters.worker import WorkerAdapter
+from rbee_agent.contracts.events import FleetSnapshot, QueenInfo
+from rbee_agent.contracts.ids import IdFactory, new_id
+from rbee_agent.contracts.models import CatalogModel
+from rbee_agent.contracts.nodes import NodeRegistration
+from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState
+from rbee_agent.errors import NotFound, RbeeError
+from rbee_agent.observe import logs
+from rbee_agent.queen.admission import Admission
+from rbee_agent.queen.catalog import Catalog
+from rbee_agent.queen.deployments import Deployments
+from rbee_agent.queen.dispatch import Dispatcher
+from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.links import Links
+from rbee_agent.queen.metrics import QueenMetrics, gauge
+from rbee_agent.queen.prediction import Predictor
+from rbee_agent.queen.recovery import recover
+from rbee_agent.queen.registry import Registry
+from rbee_agent.queen.sessions import Sessions
+from rbee_agent.queen.stream import ClientFrame
+from rbee_agent.queen.tap import Tap
+from rbee_agent.queen.task import Task
+from rbee_agent.queen.tasks import Tasks
+from rbee_agent.runtime.clock import Clock, SystemClock
+from rbee_agent.runtime.files import read_json
+from rbee_agent.security.access import Access
+from rbee_agent.security.keys import Identity, KeyRing
+from rbee_agent.settings.config import QueenSettings
+from rbee_agent.settings.places import Places
+from rbee_agent.settings.secret import Secret
+from rbee_agent.store.base import Store
+from rbee_agent.store.journal import Journals
+from rbee_agent.store.sqlite import SqliteStore
+
+HOUSEKEEPING_S = 1.0
+FORGET_EVERY_S = 600.0
+
+
+@dataclass(slots=True)
+class QueenOptions:
+    """What a queen is made from; everything else has a default for production."""
+
+    places: Places
+    settings: QueenSettings
+    clock: Clock = field(default_factory=SystemClock)
+    new_id: IdFactory = new_id
+    builtin: list[CatalogModel] = field(default_factory=list)
+    finds_local_hive: bool = True
+    extra_adapters: Mapping[str, Adapter] = field(default_factory=dict)
+
+
+class Queen:
+    """Make with :meth:`open`, run with :meth:`run`; the parts are its attributes."""
+
+    def __init__(self, options: QueenOptions, store: Store, session: aiohttp.ClientSession) -> None:
+        settings, clock = options.settings, options.clock
+        self.options = options
+        self.settings = settings
+        self.clock = clock
+        self.store = store
+        self.started_at = clock.utc()
+        self.feed = Feed(clock, epoch=options.new_id("q").removeprefix("q-"))
+        self.metrics = QueenMetrics()
+        self.registry = Registry(self.feed, clock)
+        self.sessions = Sessions(clock, settings.session_ttl_s)
+        self.tasks = Tasks(
+            store,
+            self.feed,
+            clock,
+            sessions=self.sessions,
+            metrics=self.metrics,
+            predictor=Predictor(),
+        )
+        self.journals = Journals(options.places.journals)
+        self.catalog = Catalog(store, self.feed, self.registry, options.builtin)
+        self.keys = KeyRing(store, clock)
+        self.access = Access(self.keys, open=settings.token is None)
+        self.links = Links(session, self.registry, self.feed, store, clock)
+        adapters: dict[str, Adapter] = {
+            "rbee": WorkerAdapter(session),
+            **options.extra_adapters,
+        }
+        self.dispatcher = Dispatcher(
+            self.tasks, self.registry, adapters, clock, strategy=settings.strategy
+        )
+        self.deployments = Deployments(
+            store=store,
+            feed=self.feed,
+            registry=self.registry,
+            links=self.links,
+            catalog=self.catalog,
+            tasks=self.tasks,
+            clock=clock,
+            new_id=options.new_id,
+            idle_unload_s=settings.idle_unload_s,
+        )
+        self.admission = Admission(
+            tasks=self.tasks,
+            registry=self.registry,
+            catalog=self.catalog,
+            store=store,
+            journals=self.journals,
+            settings=settings,
+            clock=clock,
+            new_id=options.new_id,
+            on_accepted=self._accepted,
+        )
+        self.tap = Tap(self.tasks, clock)
+        self.ready = False
+        self._session = session
+        self._group: asyncio.TaskGroup | None = None
+        self._log = logs.get("queen")
+        self.dispatcher.wants = self.deployments.wanted_by
+        self.tasks.later = self.later
+        self.metrics.watch(self._gauges)
+
+    @classmethod
+    async def open(cls, options: QueenOptions) -> Queen:
+        """Open the store and the folders.
+
+        Raises:
+            RbeeError: the store cannot be opened; says why.
+        """
+        store = await SqliteStore.open(options.places.database)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
+        # A long token frame is still one frame; 2**16 would pause the socket needlessly often.
+        session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, trust_env=False)
+        return cls(options, store, session)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Recover what a former queen left, then work until `stop` is set.
+
+        Running tasks are left as they are: the next queen resumes them.
+        """
+        try:
+            await self._prepare()
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await self.links.start(group)
+                await self._find_local_hive()
+                await recover(self)
+                await self.deployments.start(group)
+                self.dispatcher.start(group)
+                group.create_task(self._housekeeping(), name="housekeeping")
+                self.ready = True
+                self.feed.narrate(f"the queen {__version__} is here")
+                await stop.wait()
+                self.ready = False
+                self.feed.close()
+                raise _Stopped
+        except* _Stopped:
+            self._log.info("stopping", open_tasks=len(self.tasks.queue.open))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the files and connections; `run` does it at its end."""
+        for task in self.tasks.queue.open.values():
+            task.journal.close()
+        await self._session.close()
+        await self.store.close()
+
+    # -- for the routes ---------------------------------------------------------------------
+
+    async def frames(
+        self, task: Task, *, after: str | None = None, verbose: bool = False
+    ) -> AsyncGenerator[list[ClientFrame], bool | None]:
+        """A task's frames to its end, as :meth:`TaskStream.read` gives them; counts as reading.
+
+        When the last reader of a running task goes, the task is cancelled after its grace.
+        """
+        self._reader_came(task)
+        try:
+            async with aclosing(task.stream.read(after=after, verbose=verbose)) as batches:
+                lags: bool | None = None
+                try:
+                    batch = await batches.asend(None)
+                    while True:
+                        lags = yield batch
+                        batch = await batches.asend(lags)
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._reader_left(task)
+
+    async def submit(
+        self, request: TaskRequest, who: Identity, *, hold: bool = True
+    ) -> tuple[Task, AsyncGenerator[list[ClientFrame], bool | None]]:
+        """Hand in a task within this process and get its frames: the seam of the other APIs.
+
+        Close the generator (`contextlib.aclosing`) when the caller goes; with `hold` that cancels
+        the task at once.
+
+        Raises:
+            RbeeError: as `POST /v2/tasks`.
+        """
+        task, _, _ = await self.admission.submit(request, who, hold=hold)
+        if task is None:
+            raise RbeeError("the task has ended already", code="CONFLICT")
+        return task, self.frames(task)
+
+    async def find_info(self, job_id: str, who: Identity) -> TaskInfo:
+        """One task, from memory or the store.
+
+        Raises:
+            NotFound: there is none, or it is another key's.
+        """
+        task = self.tasks.find(job_id)
+        if task is not None:
+            if not who.may_read(task.owner):
+                raise no_task(job_id)
+            return self.tasks.info(task)
+        record = await self.store.task(job_id)
+        if record is None or not who.may_read(record.owner):
+            raise no_task(job_id)
+        return TaskInfo.read_json(record.info)
+
+    def snapshot(self) -> FleetSnapshot:
+        """The whole fleet now: what a reader of the feed begins with."""
+        tasks = dict(self.tasks.recent)
+        tasks |= {task.job_id: self.tasks.info(task) for task in self.tasks.queue.open.values()}
+        pulls = [pull for node in self.registry.nodes.values() for pull in node.pulls.values()]
+        return FleetSnapshot.model_construct(
+            seq=self.feed.seq,
+            at=self.clock.utc(),
+            queen=QueenInfo.model_construct(
+                version=__version__,
+                started_at=self.started_at,
+                epoch=self.feed.epoch,
+                queue_depth=self.tasks.queue.depth,
+                queue_limit=self.settings.queue_limit,
+                running=self.tasks.queue.running,
+                policy=self.settings.strategy,
+            ),
+            nodes=[self.registry.node_info(node) for node in self.registry.nodes.values()],
+            workers=[self.registry.worker_info(w) for w in self.registry.workers.values()],
+            tasks=list(tasks.values()),
+            models=self.catalog.all(),
+            deployments=list(self.deployments.wishes.values()),
+            pulls=pulls,
+            narration=list(self.feed.narration),
+        )
+
+    async def register_node(self, registration: NodeRegistration) -> None:
+        """Know a hive from now on."""
+        await self.links.register(registration)
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done that no request waits for; the queen's group owns it."""
+        if self._group is None:
+            work.close()
+            return
+        self._group.create_task(work)
+
+    # -- inside -----------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        self.journals.prepare()
+        await self.catalog.load()
+        await self.keys.load()
+        from rbee_agent.contracts.keys import Role
+        from rbee_agent.runtime.files import secret_file
+
+        path = self.options.places.admin_token
+        admin = await asyncio.to_thread(secret_file, path, Secret.new().reveal())
+        self.keys.add_static(Secret(admin), "admin", [Role.ADMIN])
+        if self.settings.token is not None:
+            self.keys.add_static(Secret(self.settings.token), "configured", [Role.ADMIN])
+
+    async def _find_local_hive(self) -> None:
+        """Register the hive that this user runs on this machine, if there is one."""
+        registration = local_hive(self.options.places) if self.options.finds_local_hive else None
+        if registration is not None:
+            await self.links.register(registration)
+
+    def _accepted(self, task: Task) -> None:
+        self.dispatcher.poke(task.model)
+        if task.state is TaskState.QUEUED:
+            self.tasks.say_queued(task)
+
+    def _reader_came(self, task: Task) -> None:
+        task.stream.readers += 1
+        task.was_read = True
+        if task.grace is not None:
+            task.grace.cancel()
+            task.grace = None
+
+    def _reader_left(self, task: Task) -> None:
+        task.stream.readers -= 1
+        if task.stream.readers or task.state.final or task.request.detach:
+            return
+        grace = task.request.reconnect_grace_ms
+        seconds = (self.settings.reconnect_grace_ms if grace is None else grace) / 1000
+        if task.hold:
+            seconds = 0.0
+        task.grace = asyncio.get_running_loop().call_later(seconds, self._unread, task)
+
+    def _unread(self, task: Task) -> None:
+        self.later(self.tasks.cancel(task, "its reader is gone"))
+
+    async def _housekeeping(self) -> None:
+        """Once a second: trust again, promote, forget what is old, measure the loop's lag."""
+        forgotten = -FORGET_EVERY_S
+        while True:
+            before = self.clock.monotonic()
+            await asyncio.sleep(HOUSEKEEPING_S)
+            now = self.clock.monotonic()
+            self.metrics.loop_lag.set(max(0.0, now - before - HOUSEKEEPING_S))
+            for model in self.registry.trust_again():
+                self.dispatcher.poke(model)
+            for task in self.tasks.queue.promote(now - self.settings.promote_after_s):
+                self.tasks.changed(task)
+            self.sessions.sweep()
+            self.dispatcher.poke_all()
+            if now - forgotten >= FORGET_EVERY_S:
+                forgotten = now
+                await self._forget()
+
+    async def _forget(self) -> None:
+        try:
+            await self.store.forget_tasks(self.clock.utc() - self.settings.retention_s)
+        except RbeeError as error:
+            self._log.warning("retention", problem=error.message)
+
+    def _gauges(self) -> Iterable[Metric]:
+        depth = gauge("queue_depth", "Tasks that wait.", ["priority"])
+        for priority, count in self.tasks.queue.waiting.items():
+            depth.add_metric([priority], count)
+        yield depth
+        workers: dict[str, int] = {}
+        slots = {"busy": 0, "free": 0}
+        for worker in self.registry.workers.values():
+            workers[worker.info.state.value] = workers.get(worker.info.state.value, 0) + 1
+            slots["busy"] += len(worker.in_flight)
+            slots["free"] += max(0, worker.info.slots - len(worker.in_flight))
+        nodes: dict[str, int] = {}
+        for node in self.registry.nodes.values():
+            nodes[node.shown_state.value] = nodes.get(node.shown_state.value, 0) + 1
+        for name, text, values in (
+            ("workers", "Workers by state.", workers),
+            ("nodes", "Hosts by state.", nodes),
+            ("slots", "Slots by state.", slots),
+        ):
+            family = gauge(name, text, ["state"])
+            for state, count in values.items():
+                family.add_metric([state], count)
+            yield family
+        yield from self._device_gauges()
+
+    def _device_gauges(self) -> Iterable[Metric]:
+        memory = gauge("vram_bytes", "Device memory.", ["node", "device", "kind"])
+        use = gauge("gpu_utilization_ratio", "Device utilisation.", ["node", "device"])
+        heat = gauge("gpu_temperature_celsius", "Device temperature.", ["node", "device"])
+        power = gauge("gpu_power_watts", "Device power.", ["node", "device"])
+        for node in self.registry.nodes.values():
+            for device in node.info.devices:
+                labels = [node.id, device.id]
+                memory.add_metric([*labels, "used"], device.memory_used)
+                memory.add_metric([*labels, "reserved"], device.memory_reserved)
+                memory.add_metric([*labels, "total"], device.memory_total)
+                if device.utilization is not None:
+                    use.add_metric(labels, device.utilization)
+                if device.temperature_c is not None:
+                    heat.add_metric(labels, device.temperature_c)
+                if device.power_w is not None:
+                    power.add_metric(labels, device.power_w)
+        kv = gauge("kv_cache_usage_ratio", "Used part of the KV cache.", ["worker"])
+        for worker in self.registry.workers.values():
+            if worker.info.kv_usage is not None:
+                kv.add_metric([worker.info.id], worker.info.kv_usage)
+        yield from (memory, use, heat, power, kv)
+
+
+class _Stopped(Exception):
+    """Ends the queen's task group when it is told to stop."""
+
+
+def no_task(job_id: str) -> NotFound:
+    """The refusal for a task that is not there, or not the caller's."""
+    return NotFound(f"no task {job_id}; tasks are kept for a limited time after their end")
+
+
+def local_hive(places: Places) -> NodeRegistration | None:
+    """How to reach the hive that this user runs here, from the record it left."""
+    record = read_json(places.hive_record)
+    if record is None or "url" not in record or "node_id" not in record:
+        return None
+    token_file = Path(str(record.get("token_file") or places.hive_token))
+    try:
+        token = token_file.read_text().strip()
+    except OSError:
+        return None
+    return NodeRegistration(node_id=str(record["node_id"]), url=str(record["url"]), token=token)

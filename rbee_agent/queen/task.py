@@ -1,0 +1,153 @@
+"""One accepted task in the queen's memory. Its owner is the queue; others hold it to read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState, Timings
+from rbee_agent.errors import RbeeError
+from rbee_agent.queen.placement import Decision
+from rbee_agent.queen.stream import TaskStream
+from rbee_agent.store.base import TaskRecord
+from rbee_agent.store.journal import Journal
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A task from acceptance to its end. Times ending in ``_at`` are UTC, others monotonic."""
+
+    job_id: str
+    request: TaskRequest
+    model: str
+    """The catalog id (or reference) that the request's name resolved to."""
+    owner: str
+    created_at: float
+    accepted: float
+    journal: Journal
+    body_sha256: str
+    deadline: float | None = None
+    state: TaskState = TaskState.QUEUED
+    stream: TaskStream = field(default_factory=TaskStream)
+    placed: float | None = None
+    first_token: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    promoted: bool = False
+    worker_id: str | None = None
+    node_id: str | None = None
+    fingerprint: str | None = None
+    """Of the model file that began the stream; it goes on with the same only."""
+    profile: str | None = None
+    prompt_sha256: str | None = None
+    """Proof of how the first worker read the prompt."""
+    resumed: int = 0
+    failures: int = 0
+    """Attempts in a row that broke without one new token."""
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    decode_ms: int | None = None
+    finish_reason: str | None = None
+    error: RbeeError | None = None
+    waiting_for: str | None = None
+    on_time_probability: float | None = None
+    predicted_start_ms: int | None = None
+    decision: Decision | None = None
+    lost_reason: str | None = None
+    """Set when the fleet says that its worker is gone, before its runner is stopped."""
+    runner: asyncio.Task[None] | None = None
+    was_read: bool = False
+    grace: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle | None = None
+    """Fires at the deadline."""
+    hold: bool = False
+    """Cancelled at once when its reader goes (/v1)."""
+
+    @property
+    def flow(self) -> str:
+        """Whom fairness counts it for: its session, else its key."""
+        return self.request.session_id or self.owner
+
+    @property
+    def interactive(self) -> bool:
+        """Whether it stands in the interactive class, by request or by promotion."""
+        return self.promoted or self.request.priority == "interactive"
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the caller has (or may have) seen a part of the answer."""
+        return self.stream.last_index >= 0
+
+    def info(self, *, position: int | None = None) -> TaskInfo:
+        """What the API and the event feed show."""
+
+        def since(moment: float | None) -> int | None:
+            return None if moment is None else max(0, round((moment - self.accepted) * 1000))
+
+        total = None if self.ended_at is None else round((self.ended_at - self.created_at) * 1000)
+        return TaskInfo.model_construct(
+            job_id=self.job_id,
+            state=self.state,
+            model=self.model,
+            workload=self.request.workload,
+            priority=self.request.priority,
+            session_id=self.request.session_id,
+            strict=self.request.strict,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            deadline_ms=self.request.deadline_ms,
+            queue_position=position,
+            predicted_start_ms=self.predicted_start_ms,
+            on_time_probability=self.on_time_probability,
+            worker_id=self.worker_id,
+            node_id=self.node_id,
+            waiting_for=self.waiting_for if self.state is TaskState.QUEUED else None,
+            finish_reason=self.finish_reason,
+            error=self.error.body() if self.error else None,
+            timings=Timings.model_construct(
+                queue_ms=since(self.placed),
+                first_token_ms=since(self.first_token),
+                decode_time_ms=self.decode_ms,
+                total_ms=total,
+                tokens_in=self.tokens_in,
+                tokens_out=self.stream.last_index + 1,
+                tokens_cached=self.tokens_cached,
+                resumed=self.resumed,
+            ),
+        )
+
+    def record(self) -> TaskRecord:
+        """The task as it is first written to the disk."""
+        return TaskRecord(
+            job_id=self.job_id,
+            body_sha256=self.body_sha256,
+            owner=self.owner,
+            state=self.state.value,
+            model=self.model,
+            session_id=self.request.session_id,
+            created_at=self.created_at,
+            request=self.request.model_dump_json(exclude_defaults=True),
+            info=self.info().dump_json(),
+        )
+
+    def started_frame(self) -> str:
+        """The data of its ``started`` frame."""
+        frame: dict[str, Any] = {
+            "type": "started",
+            "job_id": self.job_id,
+            "worker_id": self.worker_id or "",
+            "model": self.model,
+            "queue_position": 0,
+            "predicted_start_ms": 0,
+        }
+        return json.dumps(frame, separators=(",", ":"))
+
+
+def body_hash(request: TaskRequest) -> str:
+    """What makes two POSTs under one task_id the same: the request without the id."""
+    body = request.model_dump_json(exclude_defaults=True, exclude={"task_id"})
+    return hashlib.sha256(body.encode()).hexdigest()

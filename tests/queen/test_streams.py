@@ -1,0 +1,127 @@
+"""Streams: what a caller reads, and that nothing of it is lost or doubled whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from rbee_agent.testing.worker import FakeWorker, Faults, answer
+
+PROMPT = "hello bees"
+
+
+async def test_a_task_streams_started_tokens_and_end(caller, hive, text):
+    """The frames come in the contract's order, each durable one with its id."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    job = await caller.submit()
+    events = await caller.events(job["job_id"])
+    assert [e.event for e in events] == ["started", *["token"] * 12, "end"]
+    assert [e.id for e in events] == [None, *map(str, range(12)), "end"]
+    assert text(events) == answer(PROMPT, 12)
+    assert all("ids" not in json.loads(e.data) for e in events)
+    end = json.loads(events[-1].data)
+    assert end["tokens_out"] == 12
+    assert end["resumed"] == 0
+    assert end["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("after", ["0", "5", "11"])
+async def test_last_event_id_continues_exactly_behind_it(caller, hive, text, after):
+    """A reader who comes back gets every later token once, also after the end."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    job = await caller.submit()
+    whole = await caller.events(job["job_id"])
+    rest = await caller.events(job["job_id"], after=after)
+    assert text(rest) == text(whole[int(after) + 2 :])
+    assert rest[-1].event == "end"
+
+
+async def test_a_reader_who_has_the_end_gets_204(caller, hive):
+    """An EventSource that comes back behind the end is told not to."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    job = await caller.submit()
+    await caller.events(job["job_id"])
+    reply = await caller.http.get(
+        f"/v2/tasks/{job['job_id']}/events", headers={"Last-Event-ID": "end"}
+    )
+    assert reply.status_code == 204
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(break_after=0),
+        Faults(break_after=5),
+        Faults(silent_after=5),
+        Faults(skip_after=4),
+        Faults(double_after=4),
+        Faults(error_after=3, error_code="WORKER_RESET"),
+        Faults(refuse_code="POOL_UNREADY"),
+    ],
+    ids=lambda faults: repr(faults)[7:40],
+)
+async def test_a_worker_that_fails_costs_the_caller_nothing(caller, hive, text, faults):
+    """Whatever a worker does in mid-stream, the caller gets the whole answer once, in order."""
+    await hive.add(FakeWorker("w1", faults=faults))
+    await caller.register(hive)
+    job = await caller.submit(max_tokens=12)
+    bad = hive.workers["w1"]
+    await caller.until(lambda: bad.seen.executions > 0)
+    good = await hive.add(FakeWorker("w2"))
+    events = await caller.events(job["job_id"])
+    assert text(events) == answer(PROMPT, 12)
+    ids = [int(e.id) for e in events if e.event == "token"]
+    assert ids == list(range(12))
+    sent = bad.seen.generated if faults.skip_after is None else 4
+    had_output = any(e.event == "token" for e in events) and good.seen.replayed > 0
+    assert json.loads(events[-1].data)["resumed"] == (1 if had_output else 0)
+    assert good.seen.generated + good.seen.replayed == 12
+    assert good.seen.replayed <= sent
+
+
+async def test_an_error_of_the_task_itself_is_not_tried_elsewhere(caller, hive):
+    """What another worker would refuse too ends the task with the worker's own code."""
+    await hive.add(FakeWorker("w1", faults=Faults(refuse_code="CONTEXT_LENGTH_EXCEEDED", times=9)))
+    await hive.add(FakeWorker("w2", faults=Faults(refuse_code="CONTEXT_LENGTH_EXCEEDED", times=9)))
+    await caller.register(hive)
+    job = await caller.submit()
+    events = await caller.events(job["job_id"])
+    assert json.loads(events[-1].data)["code"] == "CONTEXT_LENGTH_EXCEEDED"
+    assert sum(w.seen.executions for w in hive.workers.values()) == 1
+
+
+async def test_cancel_ends_the_stream_and_frees_the_slot(caller, hive):
+    """After cancel there is no token more, and the worker's slot is free within 250 ms."""
+    worker = FakeWorker("w1", slots=1)
+    worker.gate = asyncio.Event()
+    await hive.add(worker)
+    await caller.register(hive)
+    job = await caller.submit()
+    await caller.until(lambda: worker.seen.executions == 1)
+    reply = await caller.http.post(f"/v2/tasks/{job['job_id']}/cancel")
+    assert reply.status_code == 204
+    async with asyncio.timeout(0.25):
+        while caller.queen.registry.workers["w1"].in_flight:
+            await asyncio.sleep(0.005)
+    events = await caller.events(job["job_id"])
+    assert events[-1].event == "error"
+    assert json.loads(events[-1].data)["code"] == "CANCELLED"
+    again = await caller.http.post(f"/v2/tasks/{job['job_id']}/cancel")
+    assert again.status_code == 204
+
+
+async def test_embeddings_come_as_one_result(caller, hive):
+    """An embedding task answers with a result frame in place of tokens."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    reply = await caller.http.post(
+        "/v2/tasks", json={"model": "demo", "workload": "embedding", "inputs": ["a", "bc"]}
+    )
+    events = await caller.events(reply.json()["job_id"])
+    assert [e.event for e in events] == ["started", "result", "end"]
+    assert [row["embedding"] for row in json.loads(events[1].data)["data"]] == [[1.0], [2.0]]
