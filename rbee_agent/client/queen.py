@@ -284,10 +284,10 @@ class QueenClient:
         """Tell the queen of a hive that she can reach."""
         return _object(await self.raw("POST", "/v2/nodes/register", json=registration))
 
-    async def drain_node(self, node_id: str, *, deadline_ms: int | None = None) -> None:
-        """Let a host finish what it does and give it nothing new."""
+    async def drain_node(self, node_id: str, *, drain: bool = True) -> None:
+        """Let a host finish what it does and give it nothing new; or take it back."""
         path = f"/v2/nodes/{quote(node_id, safe='')}/drain"
-        await self.raw("POST", path, json=_given(deadline_ms=deadline_ms))
+        await self.raw("POST", path, json={"drain": drain})
 
     async def remove_node(self, node_id: str) -> None:
         """Forget a host."""

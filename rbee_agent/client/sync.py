@@ -12,15 +12,16 @@ from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rbee_agent.client.queen import QueenClient
-from rbee_agent.client.transport import DEFAULT_TIMEOUT_S
+from rbee_agent.client.transport import DEFAULT_TIMEOUT_S, Params
 from rbee_agent.wire.sse import ServerEvent
 
 if TYPE_CHECKING:
     from rbee_agent.client.frames import Answer
     from rbee_agent.client.locate import Address
+    from rbee_agent.contracts.keys import KeyInfo, Role
     from rbee_agent.contracts.models import CatalogModel
-    from rbee_agent.contracts.nodes import NodeInfo
-    from rbee_agent.contracts.pools import Deployment, DeploymentRequest
+    from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration
+    from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
     from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest
     from rbee_agent.contracts.workers import WorkerInfo
 
@@ -146,6 +147,74 @@ class SyncQueenClient:
     def pull(self, model_id: str, *, node_id: str | None = None) -> dict[str, Any]:
         """Have a model fetched."""
         return self._wait(self._queen.pull(model_id, node_id=node_id))
+
+    def raw(self, method: str, path: str, *, json: Any = None, params: Params | None = None) -> Any:
+        """One call by its path: decoded JSON, validated by nobody."""
+        return self._wait(self._queen.raw(method, path, json=json, params=params))
+
+    def capabilities(self) -> dict[str, Any]:
+        """What the queen can do."""
+        return self._wait(self._queen.capabilities())
+
+    def session(self, session_id: str) -> dict[str, Any]:
+        """A session's turns, time left and budgets."""
+        return self._wait(self._queen.session(session_id))
+
+    def end_session(self, session_id: str) -> None:
+        """Forget a session."""
+        self._wait(self._queen.end_session(session_id))
+
+    def register_node(self, registration: NodeRegistration) -> dict[str, Any]:
+        """Tell the queen of a hive."""
+        return self._wait(self._queen.register_node(registration))
+
+    def drain_node(self, node_id: str, *, drain: bool = True) -> None:
+        """Give a host nothing new, or take it back."""
+        self._wait(self._queen.drain_node(node_id, drain=drain))
+
+    def remove_node(self, node_id: str) -> None:
+        """Forget a host."""
+        self._wait(self._queen.remove_node(node_id))
+
+    def worker_logs(self, worker_id: str, *, lines: int | None = None) -> list[str]:
+        """A worker's last log lines."""
+        return self._wait(self._queen.worker_logs(worker_id, lines=lines))
+
+    def pools(self) -> list[PoolInfo]:
+        """Workers by model, host and device."""
+        return self._wait(self._queen.pools())
+
+    def model(self, model_id: str) -> CatalogModel:
+        """One model of the catalog."""
+        return self._wait(self._queen.model(model_id))
+
+    def add_model(self, model: CatalogModel) -> CatalogModel:
+        """Put a model into the catalog."""
+        return self._wait(self._queen.add_model(model))
+
+    def remove_model(self, model_id: str) -> None:
+        """Take a model out of the catalog."""
+        self._wait(self._queen.remove_model(model_id))
+
+    def availability(self) -> dict[str, Any]:
+        """Which host has which model."""
+        return self._wait(self._queen.availability())
+
+    def verify_model(self, model_id: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Have the bytes of a model hashed."""
+        return self._wait(self._queen.verify_model(model_id, timeout=timeout))
+
+    def keys(self) -> list[KeyInfo]:
+        """The API keys, without their secrets."""
+        return self._wait(self._queen.keys())
+
+    def create_key(self, name: str, roles: list[Role]) -> dict[str, Any]:
+        """Make a key; the answer holds its secret, once."""
+        return self._wait(self._queen.create_key(name, roles))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Revoke a key at once."""
+        self._wait(self._queen.revoke_key(key_id))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

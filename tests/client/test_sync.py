@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rbee_agent.client import SyncQueenClient
+from rbee_agent.client import QueenClient, SyncQueenClient
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.testing.scripted_queen import ScriptedQueen
 
@@ -23,6 +23,15 @@ async def test_calls_and_streams_from_ordinary_code(scripted: ScriptedQueen) -> 
 
     whole = "".join(scripted.words)
     assert await asyncio.to_thread(ordinary) == ("ok", whole, whole)
+
+
+def test_the_two_clients_have_the_same_calls() -> None:
+    """Whatever the asynchronous client can do, ordinary code can do too."""
+
+    def calls(kind: type[object]) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert calls(QueenClient) == calls(SyncQueenClient)
 
 
 async def test_leaving_early_cancels(scripted: ScriptedQueen) -> None:
