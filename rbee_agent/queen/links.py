@@ -75,11 +75,12 @@ class Links:
             task.cancel()
         self._registry.remove_node(node_id)
 
-    async def settled(self, timeout: float) -> None:
-        """Wait until every known node has reported, at most `timeout` seconds."""
+    async def settled(self, timeout: float, node_id: str | None = None) -> None:
+        """Wait until every known node (or one) has reported, at most `timeout` seconds."""
+        events = list(self._settled.values()) if node_id is None else [self._settled[node_id]]
         try:
             async with asyncio.timeout(timeout):
-                for event in list(self._settled.values()):
+                for event in events:
                     await event.wait()
         except TimeoutError:
             return

@@ -50,6 +50,7 @@ from rbee_agent.store.sqlite import SqliteStore
 
 HOUSEKEEPING_S = 1.0
 FORGET_EVERY_S = 600.0
+REGISTER_WAIT_S = 2.0
 
 
 @dataclass(slots=True)
@@ -258,8 +259,9 @@ class Queen:
         )
 
     async def register_node(self, registration: NodeRegistration) -> None:
-        """Know a hive from now on."""
+        """Know a hive from now on; returns when it has reported, or after a moment without."""
         await self.links.register(registration)
+        await self.links.settled(REGISTER_WAIT_S, registration.node_id)
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that no request waits for; the queen's group owns it."""

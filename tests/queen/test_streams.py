@@ -106,7 +106,7 @@ async def test_cancel_ends_the_stream_and_frees_the_slot(caller, hive):
     reply = await caller.http.post(f"/v2/tasks/{job['job_id']}/cancel")
     assert reply.status_code == 204
     async with asyncio.timeout(0.25):
-        while caller.queen.registry.workers["w1"].in_flight:
+        while caller.queen.registry.workers["w1"].in_flight:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     events = await caller.events(job["job_id"])
     assert events[-1].event == "error"

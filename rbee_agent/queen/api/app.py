@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 
+from rbee_agent.errors import Unavailable
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import bearer, correlate, refuse_web_pages
 from rbee_agent.queen.api import fleet, meta, models, tasks
@@ -50,7 +51,10 @@ def guarded(route: Route) -> Handler:
     roles, handler = route.roles, route.handler
 
     async def check(request: web.Request) -> web.StreamResponse:
-        set_who(request, queen_of(request).access.authorize(bearer(request), roles))
+        queen = queen_of(request)
+        set_who(request, queen.access.authorize(bearer(request), roles))
+        if not queen.ready:
+            raise Unavailable("the queen is starting", retry_after_ms=200)
         return await handler(request)
 
     return check
