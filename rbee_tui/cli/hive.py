@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
+from rbee_agent.errors import EXIT_FAILED
 from rbee_tui.cli import session as sessions
 from rbee_tui.cli.fleet import node_table
 from rbee_tui.cli.lazy import command, group
-from rbee_tui.cli.options import Json, Watch
-from rbee_tui.cli.output import emit, emit_json, fields, table
+from rbee_tui.cli.options import Json, Watch, Yes
+from rbee_tui.cli.output import confirm, emit, emit_json, fields, note, table
 from rbee_tui.state.units import percent, size
 
 app = group("Hosts that run a hive.")
+
+Host = Annotated[str, typer.Argument(metavar="HOST", help="Its name or id.")]
 
 
 @command(app, "ls")
@@ -44,10 +47,30 @@ def _text(document: dict[str, Any]) -> str:
     return node_table(document["nodes"]) if document["nodes"] else "no hosts; try: rbee up"
 
 
+@command(app, "rm")
+def rm(ctx: typer.Context, host: Host, yes: Yes = False) -> None:
+    """Have the queen forget a host; what runs there goes on.
+
+    $ rbee hive rm HOST --yes
+    """
+    if not confirm(f"Forget {host}?", yes=yes):
+        raise SystemExit(EXIT_FAILED)
+    sessions.run(_rm(sessions.of(ctx), host))
+
+
+async def _rm(session: sessions.Session, host: str) -> None:
+    from rbee_tui.cli.worker import node_named
+
+    async with session.queen() as queen:
+        node_id = await node_named(queen, host)
+        await queen.remove_node(node_id or host)
+    note(f"forgot {host}")
+
+
 @command(app, "show")
 def show(
     ctx: typer.Context,
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Its name or id.")],
+    host: Host,
     json: Json = False,
 ) -> None:
     """One host: devices, models, what the queen thinks of it.

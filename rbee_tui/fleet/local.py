@@ -12,7 +12,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +224,7 @@ def own_processes(env: Mapping[str, str]) -> list[psutil.Process]:
         uids, words = info.get("uids"), info.get("cmdline") or []
         if uids is None or uids.real != os.getuid() or process.pid == os.getpid():
             continue
-        if not any(word.startswith(_MODULES) or word.endswith(_SCRIPTS) for word in words[:4]):
+        if not is_daemon(words):
             continue
         try:
             theirs = process.environ()
@@ -233,6 +233,20 @@ def own_processes(env: Mapping[str, str]) -> list[psutil.Process]:
         if theirs and all(theirs.get(name) == env.get(name) for name in _FOLDERS):
             found.append(process)
     return found
+
+
+def is_daemon(words: Sequence[str]) -> bool:
+    """Whether a command line is that of a queen, a hive that serves, or a worker.
+
+    ``rbee-hive models download`` and ``llm-worker-rbee --probe`` are commands, not daemons.
+    """
+    for index, word in enumerate(words[:5]):
+        if word in _MODULES or word.endswith(_SCRIPTS):
+            rest = words[index + 1 :]
+            if word == "rbee_agent.hive" or word.endswith("rbee-hive"):
+                return "serve" in rest
+            return "--probe" not in rest
+    return False
 
 
 _MODULES = ("rbee_agent.queen", "rbee_agent.hive", "rbee_agent.worker")

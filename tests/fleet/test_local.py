@@ -185,6 +185,26 @@ async def test_only_processes_with_these_folders_are_ours(tmp_path: Path) -> Non
             child.wait()
 
 
+@pytest.mark.parametrize(
+    ("line", "daemon_or_not"),
+    [
+        ("python -P -m rbee_agent.queen", True),
+        ("python -P -m rbee_agent.hive serve", True),
+        ("python -m rbee_agent.hive models download smollm2-135m", False),
+        ("python /home/me/.venv/bin/rbee-hive serve --port 9300", True),
+        ("python /home/me/.venv/bin/rbee-hive status", False),
+        ("python -m rbee_agent.worker --worker-id w --port 8001", True),
+        ("python -m rbee_agent.worker --probe", False),
+        ("python /home/me/.venv/bin/llm-worker-rbee --worker-id w", True),
+        ("vim rbee_agent.worker.py", False),
+        ("python -m rbee_agent.workerly", False),
+    ],
+)
+def test_commands_are_not_taken_for_daemons(line: str, daemon_or_not: bool) -> None:
+    """The sweep of `rbee down` ends daemons only: a download in another window goes on."""
+    assert local.is_daemon(line.split()) == daemon_or_not
+
+
 def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that grew too large is kept once as .1, and a fresh one begins."""
     monkeypatch.setattr(local, "_MAX_LOG", 100)
