@@ -5,6 +5,8 @@ from __future__ import annotations
 QUEEN_PORT = 8080
 HIVE_PORT = 9200
 WORKER_PORT_FIRST = 8001
+WORKER_PORTS = 64
+"""How many ports from the first one workers may use: what the queen's SSH key opens on a host."""
 
 CORRELATION_HEADER = "X-Correlation-Id"
 PROTOCOL_HEADER = "X-Rbee-Protocol"

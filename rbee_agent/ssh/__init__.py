@@ -1,1 +1,1 @@
-"""Hosts, connections, known hosts and forwards over SSH."""
+"""Hosts, connections, known hosts, keep-alive, forwards."""
