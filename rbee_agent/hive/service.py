@@ -1,0 +1,247 @@
+"""The hive as a daemon: one host's devices, models and workers behind HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Callable
+
+import aiohttp
+import psutil
+
+from rbee_agent import __version__
+from rbee_agent.contracts.ids import new_id
+from rbee_agent.contracts.models import CatalogModel, ModelFile, PullProgress
+from rbee_agent.contracts.nodes import HiveIdentity, HiveSnapshot, NodeRegistration, Telemetry
+from rbee_agent.errors import Conflict
+from rbee_agent.hive import backends
+from rbee_agent.hive.api import make_app
+from rbee_agent.hive.devices import Devices
+from rbee_agent.hive.feed import HiveFeed
+from rbee_agent.hive.identity import identity, node_id, token
+from rbee_agent.hive.pulls import Puller
+from rbee_agent.hive.shelf import Shelf
+from rbee_agent.hive.workers import Workers
+from rbee_agent.http.server import Server
+from rbee_agent.observe import logs
+from rbee_agent.runtime.clock import Clock
+from rbee_agent.runtime.files import read_json, write_atomic
+from rbee_agent.runtime.processes import Identity
+from rbee_agent.settings.config import Settings
+from rbee_agent.settings.places import Places
+from rbee_agent.settings.secret import Secret
+from rbee_agent.wire.versions import version_headers
+
+TELEMETRY_S = 1.0
+REGISTER_RETRY_S = 2.0
+
+
+class Hive:
+    """Everything of one host. `run` is its whole life as a daemon."""
+
+    def __init__(self, places: Places, settings: Settings, clock: Clock) -> None:
+        """Read who this hive is; nothing is bound or started yet."""
+        self.places = places
+        self.settings = settings.hive
+        self.clock = clock
+        self.node_id = node_id(places, new_id)
+        self.token = token(places)
+        self.feed = HiveFeed()
+        self.devices = Devices()
+        self.shelf = Shelf(places, clock)
+        self.pulls: dict[str, PullProgress] = {}
+        self._defaults = settings.worker
+        self._puller = Puller(
+            places,
+            self.shelf,
+            clock,
+            keep_disk_free=settings.hive.keep_disk_free,
+            env=dict(os.environ),
+        )
+        self._identity = identity(self.node_id, backends=[], settings=self.settings, clock=clock)
+
+    async def run(self, stop: asyncio.Event, *, host: str, port: int) -> None:
+        """Serve until `stop` is set. Workers outlive it: the next start adopts them.
+
+        Raises:
+            Conflict: the port is in use, or this user's hive runs already.
+        """
+        self._refuse_second()
+        callback_token = Secret.new()
+        async with aiohttp.ClientSession() as session:
+            self.workers = Workers(
+                node_id=self.node_id,
+                places=self.places,
+                defaults=self._defaults,
+                port_first=self.settings.worker_port_first,
+                devices=self.devices,
+                shelf=self.shelf,
+                feed=self.feed,
+                session=session,
+                callback_token=callback_token,
+                clock=self.clock,
+                new_id=new_id,
+            )
+            server = Server(make_app(self, callback_token), shutdown_timeout=1.0)
+            await server.start(host, port, choose="--port N, or RBEE_HIVE_PORT=N")
+            url = f"http://{host}:{server.port}"
+            try:
+                async with asyncio.TaskGroup() as group:
+                    await self._begin(group, session, url)
+                    await stop.wait()
+                    raise _StopError
+            except* _StopError:
+                logs.get("hive").info("stopping; workers stay")
+            finally:
+                self.places.hive_record.unlink(missing_ok=True)
+                await server.close()
+                self.devices.close()
+
+    async def _begin(
+        self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, url: str
+    ) -> None:
+        self.workers.backends = await backends.probe()
+        self._identity = self._identity.model_copy(
+            update={"backends": list(self.workers.backends.names)}
+        )
+        await self.workers.start(group, callback_url=f"{url}/v1/workers/ready")
+        group.create_task(self._telemetry(), name="telemetry")
+        if self.settings.queen is not None:
+            group.create_task(self._register(session, self.settings.queen, url), name="register")
+        self._write_record(url)
+        logs.get("hive").info("serving", url=url, node=self.node_id, pid=os.getpid())
+
+    async def snapshot(self) -> HiveSnapshot:
+        """Everything this hive knows now."""
+        return HiveSnapshot(
+            identity=self.identity,
+            at=self.clock.utc(),
+            devices=self.workers.with_leases(await self.devices.read()),
+            workers=self.workers.infos(),
+            models=self.shelf.all(),
+            pulls=list(self.pulls.values()),
+            load_1m=_load(),
+            disk_free=self.disk_free(),
+        )
+
+    @property
+    def identity(self) -> HiveIdentity:
+        """Who this hive is."""
+        return self._identity
+
+    def disk_free(self) -> int | None:
+        """Free bytes where models are kept."""
+        path = self.places.models
+        while not path.exists():
+            path = path.parent
+        try:
+            return shutil.disk_usage(path).free
+        except OSError:
+            return None
+
+    async def pull(
+        self, model: CatalogModel, on_progress: Callable[[PullProgress], None]
+    ) -> ModelFile:
+        """Have a model on this host; progress goes to `on_progress` and to the feed.
+
+        Raises:
+            RbeeError: no source had it, the disk is too full, the bytes are others.
+        """
+
+        def tell(progress: PullProgress) -> None:
+            self.pulls[model.id] = progress
+            self.feed.publish("pull", progress)
+            on_progress(progress)
+
+        try:
+            file = await self._puller.pull(model, tell)
+        finally:
+            self.pulls.pop(model.id, None)
+        self.feed.publish("model", file)
+        return file
+
+    def forget_model(self, model_id: str, *, delete: bool) -> bool:
+        """Take a model off the shelf; whether it was there."""
+        gone = self.shelf.remove(model_id, delete)
+        if gone:
+            self.feed.publish("model_gone", {"id": model_id})
+        return gone
+
+    async def _telemetry(self) -> None:
+        """Once a second, on the beat: what changes all the time."""
+        loop = asyncio.get_running_loop()
+        beat = loop.time()
+        while True:
+            beat = max(beat + TELEMETRY_S, loop.time())
+            await asyncio.sleep(beat - loop.time())
+            self.feed.publish(
+                "telemetry",
+                Telemetry(
+                    node_id=self.node_id,
+                    at=self.clock.utc(),
+                    devices=self.workers.with_leases(await self.devices.read()),
+                    workers=self.workers.gauges(),
+                    load_1m=_load(),
+                    disk_free=self.disk_free(),
+                ),
+            )
+
+    async def _register(self, session: aiohttp.ClientSession, queen: str, url: str) -> None:
+        """Tell a queen where we are, again and again: she may have been replaced."""
+        said = NodeRegistration(
+            node_id=self.node_id,
+            url=url,
+            token=self.token.reveal(),
+            hostname=self.identity.hostname,
+            version=__version__,
+            protocol=self.identity.protocol,
+            labels=self.settings.labels,
+            region=self.settings.region,
+        )
+        key = os.environ.get("RBEE_QUEEN_TOKEN")
+        headers = version_headers() | ({"Authorization": f"Bearer {key}"} if key else {})
+        wait = REGISTER_RETRY_S
+        while True:
+            try:
+                async with session.post(
+                    f"{queen}/v2/nodes/register",
+                    json=said.dump(),
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=10),
+                ) as answer:
+                    wait = 60.0 if answer.status < 300 else REGISTER_RETRY_S
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                wait = REGISTER_RETRY_S
+            await asyncio.sleep(wait)
+
+    def _refuse_second(self) -> None:
+        said = read_json(self.places.hive_record)
+        if said is None or not isinstance(said.get("pid"), int):
+            return
+        if Identity(said["pid"], float(said.get("start_time", 0))).alive:
+            raise Conflict(f"this user's hive runs already: {said.get('url')} (pid {said['pid']})")
+
+    def _write_record(self, url: str) -> None:
+        own = Identity.of(os.getpid())
+        said = {
+            "pid": own.pid,
+            "start_time": own.started,
+            "url": url,
+            "version": __version__,
+            "node_id": self.node_id,
+            "token_file": str(self.places.hive_token),
+        }
+        write_atomic(self.places.hive_record, json.dumps(said))
+
+
+class _StopError(Exception):
+    """Ends the daemon's task group."""
+
+
+def _load() -> float | None:
+    try:
+        return psutil.getloadavg()[0]
+    except OSError:
+        return None
