@@ -94,6 +94,10 @@ class PlacementWish(Contract):
     device: str | None = None
     allow_fallback: bool = False
 
+    def __deepcopy__(self, _: dict[int, Any] | None = None) -> PlacementWish:
+        """Itself: it is frozen, and pydantic would copy the default for every request."""
+        return self
+
     @model_validator(mode="after")
     def _pin_names_its_target(self) -> PlacementWish:
         if self.mode == "pin" and not (self.worker_id or self.pool_id or self.device):

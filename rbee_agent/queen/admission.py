@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
-from rbee_agent.errors import Conflict, RbeeError, Unavailable
+from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.task import Task, body_hash
@@ -125,6 +125,14 @@ class Admission:
         request, model = task.request, task.model
         if request.session_id is not None:
             self.tasks.sessions.check(request.session_id, who.id)
+        pinned = request.placement.worker_id
+        if (
+            request.placement.mode == "pin"
+            and pinned is not None
+            and not request.placement.allow_fallback
+            and pinned not in self.registry.workers
+        ):
+            raise NotFound("the task is pinned to a worker that is not there; `rbee worker ls`")
         facts = self.catalog.facts(model)
         limit = facts.context_length if facts is not None else 0
         if limit and request.max_tokens is not None and request.max_tokens > limit:

@@ -66,18 +66,28 @@ class Dispatcher:
 
     def poke(self, model: str) -> None:
         """Place what can be placed of the tasks that wait for a model, in their order."""
-        if self._group is None or not self._tasks.queue.length(model):
+        if self._group is None:
             return
-        blocked = False
-        for task in self._tasks.queue.wait_order(model):
-            if blocked and not _special(task):
-                continue
+        tried: set[Task] = set()
+        while True:
+            task = next((t for t in self._tasks.queue.next_up(model) if t not in tried), None)
+            if task is None:
+                return
             decision = self.place(task)
             if decision.worker_id is not None:
                 self._start(task, decision)
             else:
-                # What the plain task cannot have, the next plain one cannot have either.
-                blocked = blocked or not _special(task)
+                # What the first plain task cannot have, the next one cannot have either.
+                tried.add(task)
+
+    def offer(self, task: Task) -> None:
+        """Place a new task at once, unless others stand in front of it."""
+        if self._group is None:
+            return
+        if task in self._tasks.queue.next_up(task.model):
+            self.poke(task.model)
+        elif task.waiting_for is None:
+            task.waiting_for = "others wait in front of it"
 
     def place(self, task: Task) -> Decision:
         """Decide for one task and note why."""
@@ -246,12 +256,6 @@ def merge_end(task: Task, end: Mapping[str, Any]) -> str:
         "exact_profile": end.get("exact_profile"),
     }
     return json.dumps({k: v for k, v in frame.items() if v is not None}, separators=(",", ":"))
-
-
-def _special(task: Task) -> bool:
-    """Whether a task asks for more than any free worker of its model."""
-    wish = task.request.placement
-    return task.has_output or wish.mode == "pin" or bool(wish.avoid_pools or wish.region)
 
 
 def _nobody(_: Task) -> None:

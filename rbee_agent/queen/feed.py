@@ -21,6 +21,8 @@ READER_MAX = 4096
 """Events a reader may lag behind before it is cut off."""
 COALESCE_S = 0.03
 NARRATION_KEPT = 200
+FORGET_S = 60.0
+"""So long after the last reader left, changes are still kept for its return."""
 
 Source = Callable[[str], dict[str, Any] | None]
 """An entity as it is now, by id; None when it is gone."""
@@ -41,6 +43,7 @@ class Feed:
         self._timer: asyncio.TimerHandle | None = None
         self._queues: set[asyncio.Queue[bytes | None]] = set()
         self._closed = False
+        self._last_reader = clock.monotonic() - FORGET_S
 
     def source(self, noun: str, source: Source) -> None:
         """Say where entities of a noun are looked up when their change is told."""
@@ -58,6 +61,11 @@ class Feed:
             self._timer.cancel()
             self._timer = None
         dirty, self._dirty = self._dirty, {}
+        if not self._followed():
+            # Nobody to tell, and nobody left lately who could come back: a snapshot will do.
+            self.seq += len(dirty)
+            self._ring.clear()
+            return
         at = self._clock.utc()
         for noun, entity in dirty:
             value = self._sources[noun](entity)
@@ -96,6 +104,9 @@ class Feed:
         )
         self.narration.append(item)
         self._publish("narration", item.dump_json())
+
+    def _followed(self) -> bool:
+        return bool(self._queues) or self._clock.monotonic() - self._last_reader < FORGET_S
 
     def telemetry(self, data: str) -> None:
         """Pass a host's telemetry on; lossy, and never part of the ring."""
@@ -140,6 +151,7 @@ class Feed:
                     return
         finally:
             self._queues.discard(queue)
+            self._last_reader = self._clock.monotonic()
 
     def _since(self, after: str | None) -> bytes | None:
         """What the ring holds behind an id; None where it cannot tell."""
@@ -150,6 +162,8 @@ class Feed:
         if seen > self.seq or (self._ring and seen < self._ring[0][0] - 1):
             return None
         if not self._ring and seen != self.seq:
+            return None
+        if self._ring and self._ring[-1][0] != self.seq:
             return None
         return b"".join(chunk for seq, chunk in self._ring if seq > seen)
 

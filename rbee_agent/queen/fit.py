@@ -37,7 +37,10 @@ def choose_node(wish: Deployment, nodes: Iterable[Node], facts: GgufFacts | None
     there = [
         node
         for node in known
-        if node.state is NodeState.ONLINE and not node.draining and wish.node_id in (None, node.id)
+        if node.state is NodeState.ONLINE
+        and not node.draining
+        and node.info.devices
+        and wish.node_id in (None, node.id)
     ]
     if not there:
         named = f"host {wish.node_id}" if wish.node_id else "no host"

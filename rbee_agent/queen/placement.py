@@ -154,6 +154,9 @@ def decide(
     if usable:
         chosen, reason = _choose(usable, need, strategy, turn)
         return Decision(chosen.id, "placed", reason, need, strategy, tuple(seen), len(index), turn)
+    if not seen:
+        text = f"it is pinned to worker {need.wish.worker_id}, which is not there"
+        return Decision(None, "none", text, need, strategy, (), len(index), turn)
     reasons = [filter_reason(view, need) for view in seen]
     busy = [reason for reason in reasons if reason is not None and reason[0] == "slots"]
     coming = [r for r in reasons if r is not None and r[0] in ("state", "node", "trouble")]

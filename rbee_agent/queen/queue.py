@@ -1,52 +1,95 @@
 """The queue: owner of every task that has not ended. Two classes, fair within each, by model.
 
-A task goes back to the front (its lane `again`) when its worker died under it: it has waited its
-turn already.
+Plain tasks of a model stand in one order. Special ones (pinned, or going on behind a worker that
+died) want a certain worker: they stand beside it, and are looked at with the plain one in front.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from rbee_agent.queen.task import Task
+
+COUNTED_FLOWS = 64
+"""With more flows than this, a place in the queue is an estimate."""
+
+
+class _Flow:
+    """Tasks of one caller in their order; places are found by bisection."""
+
+    __slots__ = ("numbers", "tasks")
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.tasks: dict[int, Task] = {}
+
+    def push(self, number: int, task: Task) -> None:
+        self.numbers.append(number)
+        self.tasks[number] = task
+
+    def remove(self, number: int) -> None:
+        del self.tasks[number]
+        del self.numbers[bisect_left(self.numbers, number)]
+
+    def first(self) -> Task:
+        return self.tasks[self.numbers[0]]
 
 
 class FairLane:
     """Tasks of one class: flows take turns, each flow in its own order."""
 
     def __init__(self) -> None:
-        self._flows: OrderedDict[str, deque[Task]] = OrderedDict()
-        self._count = 0
+        self._flows: OrderedDict[str, _Flow] = OrderedDict()
+        self._places: dict[Task, tuple[str, int]] = {}
+        self._numbers = count()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._places)
+
+    def __contains__(self, task: Task) -> bool:
+        return task in self._places
 
     def push(self, task: Task) -> None:
         """Add a task behind the others of its flow."""
-        self._flows.setdefault(task.flow, deque()).append(task)
-        self._count += 1
+        flow, number = task.flow, next(self._numbers)
+        self._flows.setdefault(flow, _Flow()).push(number, task)
+        self._places[task] = (flow, number)
 
-    def remove(self, task: Task) -> bool:
-        """Take a task out wherever it stands; whether it was there."""
-        flow = self._flows.get(task.flow)
-        if flow is None or task not in flow:
-            return False
-        flow.remove(task)
-        self._count -= 1
-        if not flow:
-            del self._flows[task.flow]
-        return True
+    def remove(self, task: Task, *, served: bool = False) -> None:
+        """Take a task out wherever it stands; `served` ends its flow's turn."""
+        name, number = self._places.pop(task)
+        flow = self._flows[name]
+        flow.remove(number)
+        if not flow.numbers:
+            del self._flows[name]
+        elif served:
+            self._flows.move_to_end(name)
 
-    def served(self, task: Task) -> None:
-        """Its flow had its turn: it goes behind the other flows."""
-        if self.remove(task) and task.flow in self._flows:
-            self._flows.move_to_end(task.flow)
+    def head(self) -> Task | None:
+        """Who is served next."""
+        return next(iter(self._flows.values())).first() if self._flows else None
+
+    def ahead(self, task: Task) -> int:
+        """How many are served before it; an estimate where there are very many flows."""
+        name, number = self._places[task]
+        depth = bisect_left(self._flows[name].numbers, number)
+        if len(self._flows) > COUNTED_FLOWS:
+            return min(len(self) - 1, (depth + 1) * len(self._flows))
+        before, passed = depth, False
+        for other, flow in self._flows.items():
+            if other == name:
+                passed = True
+            else:
+                before += min(len(flow.numbers), depth if passed else depth + 1)
+        return before
 
     def __iter__(self) -> Iterator[Task]:
         """The tasks in the order in which they would be served."""
-        queues = [list(flow) for flow in self._flows.values()]
+        queues = [[flow.tasks[number] for number in flow.numbers] for flow in self._flows.values()]
         depth = 0
         while queues:
             queues = [queue for queue in queues if len(queue) > depth]
@@ -57,17 +100,20 @@ class FairLane:
 
 @dataclass(slots=True)
 class _ModelQueue:
-    again: deque[Task] = field(default_factory=deque)
+    special: dict[Task, None] = field(default_factory=dict)
     interactive: FairLane = field(default_factory=FairLane)
     batch: FairLane = field(default_factory=FairLane)
 
     def __iter__(self) -> Iterator[Task]:
-        yield from self.again
+        yield from self.special
         yield from self.interactive
         yield from self.batch
 
     def __len__(self) -> int:
-        return len(self.again) + len(self.interactive) + len(self.batch)
+        return len(self.special) + len(self.interactive) + len(self.batch)
+
+    def head(self) -> Task | None:
+        return self.interactive.head() or self.batch.head()
 
 
 class TaskQueue:
@@ -91,13 +137,13 @@ class TaskQueue:
 
     def models(self) -> list[str]:
         """Models that tasks wait for."""
-        return [model for model, queue in self._models.items() if len(queue)]
+        return list(self._models)
 
     def push(self, task: Task, *, again: bool = False) -> None:
-        """Let a task wait; `again` puts it in front of all of its model."""
+        """Let a task wait; `again`: its worker failed it, so it is looked at before all others."""
         queue = self._models.setdefault(task.model, _ModelQueue())
-        if again:
-            queue.again.append(task)
+        if again or is_special(task):
+            queue.special[task] = None
         else:
             (queue.interactive if task.interactive else queue.batch).push(task)
         self.open[task.job_id] = task
@@ -112,16 +158,34 @@ class TaskQueue:
         if self.open.pop(task.job_id, None) is not None:
             self._leave(task, served=False)
 
-    def wait_order(self, model: str) -> Iterator[Task]:
-        """Tasks that wait for a model, in the order in which they will be served."""
+    def next_up(self, model: str) -> list[Task]:
+        """Who may be placed next: the special ones and the first plain one, in order of right."""
         queue = self._models.get(model)
-        return iter(()) if queue is None else iter(list(queue))
+        if queue is None:
+            return []
+        head = queue.head()
+        if not queue.special:
+            return [head] if head is not None else []
+        found = [*queue.special] if head is None else [*queue.special, head]
+        found.sort(key=lambda task: (not task.failures, not task.interactive, task.accepted))
+        return found
+
+    def wait_order(self, model: str) -> list[Task]:
+        """All tasks that wait for a model, in the order in which they will be served."""
+        queue = self._models.get(model)
+        return [] if queue is None else list(queue)
 
     def position(self, task: Task) -> int | None:
         """How many tasks of its model are served before it; None when it does not wait."""
-        for place, other in enumerate(self.wait_order(task.model)):
-            if other is task:
-                return place
+        queue = self._models.get(task.model)
+        if queue is None:
+            return None
+        if task in queue.special:
+            return list(queue.special).index(task)
+        if task in queue.interactive:
+            return len(queue.special) + queue.interactive.ahead(task)
+        if task in queue.batch:
+            return len(queue.special) + len(queue.interactive) + queue.batch.ahead(task)
         return None
 
     def length(self, model: str) -> int:
@@ -157,17 +221,24 @@ class TaskQueue:
         queue = self._models.get(task.model)
         if queue is None:
             return
-        if task in queue.again:
-            queue.again.remove(task)
+        if task in queue.special:
+            del queue.special[task]
+        elif task in queue.interactive:
+            queue.interactive.remove(task, served=served)
+        elif task in queue.batch:
+            queue.batch.remove(task, served=served)
         else:
-            lane = queue.interactive if task.interactive else queue.batch
-            before = len(lane)
-            if served:
-                lane.served(task)
-            else:
-                lane.remove(task)
-            if len(lane) == before:
-                return
+            return
         self.waiting[task.request.priority] -= 1
         if not len(queue):
             del self._models[task.model]
+
+
+def is_special(task: Task) -> bool:
+    """Whether a task asks for more than any free worker of its model."""
+    wish = task.request.placement
+    return (
+        task.has_output
+        or wish.mode == "pin"
+        or bool(wish.avoid_pools or wish.region or wish.device)
+    )

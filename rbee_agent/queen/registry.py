@@ -58,7 +58,8 @@ class Worker:
     node_id: str
     kind: str = "rbee"
     """Which adapter speaks to it."""
-    static: bool = False
+    resume: str = "ids"
+    """How a stream that broke elsewhere can go on here."""
     in_flight: set[str] = field(default_factory=set)
     trouble: str | None = None
     trouble_until: float = 0.0
@@ -275,13 +276,13 @@ class Registry:
     # -- workers ----------------------------------------------------------------------------
 
     def apply_worker(
-        self, node: Node, info: WorkerInfo, *, kind: str = "rbee", static: bool = False
+        self, node: Node, info: WorkerInfo, *, kind: str = "rbee", resume: str = "ids"
     ) -> None:
         """A worker is new, or changed."""
         worker = self.workers.get(info.id)
         before = None if worker is None else worker.info
         if worker is None:
-            worker = Worker(info, node.id, kind, static, last_used=self._clock.monotonic())
+            worker = Worker(info, node.id, kind, resume, last_used=self._clock.monotonic())
             self.workers[info.id] = worker
         worker.info = info
         reborn = before is not None and before.incarnation != info.incarnation
@@ -434,7 +435,7 @@ class Registry:
             memory_total=device.memory_total if device else 0,
             node_state=node.shown_state.value if node else "online",
             trouble=worker.trouble,
-            resume="ids" if worker.kind == "rbee" else "text" if worker.kind == "llama" else "none",
+            resume=worker.resume,
         )
 
     def _pull_data(self, model: str) -> dict[str, Any] | None:

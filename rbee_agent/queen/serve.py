@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import json
 import os
 
 from rbee_agent import __version__
-from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.errors import Conflict
 from rbee_agent.http.server import Server
+from rbee_agent.models.catalog import builtin
 from rbee_agent.observe import logs
 from rbee_agent.queen.api.app import make_app
 from rbee_agent.queen.service import Queen, QueenOptions
+from rbee_agent.queen.statics import parse
 from rbee_agent.runtime.files import read_json, write_atomic
 from rbee_agent.settings.config import QueenSettings
 from rbee_agent.settings.places import Places
+from rbee_agent.settings.secret import Secret
 
 CHOOSE_PORT = "queen-rbee --port N, RBEE_QUEEN_PORT or queen.port in config.toml"
 
@@ -30,8 +31,15 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
         RbeeError: the store cannot be opened.
     """
     refuse_second(places)
+    upstream = os.environ.get("RBEE_UPSTREAM_TOKEN")
     queen = await Queen.open(
-        QueenOptions(places=places, settings=settings, builtin=builtin_models())
+        QueenOptions(
+            places=places,
+            settings=settings,
+            builtin=list(builtin().values()),
+            static_workers=parse(os.environ.get("ORCHD_WORKERS", "")),
+            upstream_token=Secret(upstream) if upstream else None,
+        )
     )
     server = Server(make_app(queen, allowed_hosts=_names(settings)), shutdown_timeout=1.0)
     try:
@@ -62,15 +70,6 @@ def refuse_second(places: Places) -> None:
         f"your queen runs already at {record.get('url')} (pid {record.get('pid')}); "
         "`rbee queen stop` ends it"
     )
-
-
-def builtin_models() -> list[CatalogModel]:
-    """The models that every queen knows."""
-    try:
-        catalog = importlib.import_module("rbee_agent.models.catalog")
-    except ModuleNotFoundError:
-        return []
-    return list(catalog.builtin())
 
 
 def _lives(record: dict[str, object]) -> bool:

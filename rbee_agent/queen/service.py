@@ -14,6 +14,8 @@ from prometheus_client.core import Metric
 
 from rbee_agent import __version__
 from rbee_agent.adapters.base import Adapter
+from rbee_agent.adapters.llama_server import LlamaServerAdapter
+from rbee_agent.adapters.openai_http import OpenAiAdapter
 from rbee_agent.adapters.worker import WorkerAdapter
 from rbee_agent.contracts.events import FleetSnapshot, QueenInfo
 from rbee_agent.contracts.ids import IdFactory, new_id
@@ -33,6 +35,7 @@ from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.recovery import recover
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.sessions import Sessions
+from rbee_agent.queen.statics import Statics, StaticWorker
 from rbee_agent.queen.stream import ClientFrame
 from rbee_agent.queen.tap import Tap
 from rbee_agent.queen.task import Task
@@ -64,6 +67,8 @@ class QueenOptions:
     builtin: list[CatalogModel] = field(default_factory=list)
     finds_local_hive: bool = True
     extra_adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    static_workers: list[StaticWorker] = field(default_factory=list)
+    upstream_token: Secret | None = None
 
 
 class Queen:
@@ -95,10 +100,15 @@ class Queen:
         self.links = Links(session, self.registry, self.feed, store, clock)
         adapters: dict[str, Adapter] = {
             "rbee": WorkerAdapter(session),
+            "llama": LlamaServerAdapter(session),
+            "openai": OpenAiAdapter(session),
             **options.extra_adapters,
         }
         self.dispatcher = Dispatcher(
             self.tasks, self.registry, adapters, clock, strategy=settings.strategy
+        )
+        self.statics = Statics(
+            options.static_workers, self.registry, adapters, options.upstream_token
         )
         self.deployments = Deployments(
             store=store,
@@ -155,6 +165,7 @@ class Queen:
                 self._group = group
                 await self.links.start(group)
                 await self._find_local_hive()
+                self.statics.start(group)
                 await recover(self)
                 await self.deployments.start(group)
                 self.dispatcher.start(group)
@@ -292,7 +303,7 @@ class Queen:
             await self.links.register(registration)
 
     def _accepted(self, task: Task) -> None:
-        self.dispatcher.poke(task.model)
+        self.dispatcher.offer(task)
         if task.state is TaskState.QUEUED:
             self.tasks.say_queued(task)
 

@@ -131,8 +131,38 @@ class Task:
             session_id=self.request.session_id,
             created_at=self.created_at,
             request=self.request.model_dump_json(exclude_defaults=True),
-            info=self.info().dump_json(),
+            info=self._first_info(),
         )
+
+    def _first_info(self) -> str:
+        """The TaskInfo of a task that has just come, written by hand: every POST pays for it."""
+        info: dict[str, Any] = {
+            "job_id": self.job_id,
+            "state": "queued",
+            "model": self.model,
+            "workload": self.request.workload,
+            "priority": self.request.priority,
+            "strict": self.request.strict,
+            "created_at": self.created_at,
+        }
+        if self.request.session_id is not None:
+            info["session_id"] = self.request.session_id
+        if self.request.deadline_ms is not None:
+            info["deadline_ms"] = self.request.deadline_ms
+        return json.dumps(info, separators=(",", ":"))
+
+    def queued_frame(self, position: int) -> str:
+        """The data of a ``queued`` frame."""
+        frame: dict[str, Any] = {
+            "type": "queued",
+            "job_id": self.job_id,
+            "queue_position": position,
+        }
+        if self.predicted_start_ms is not None:
+            frame["predicted_start_ms"] = self.predicted_start_ms
+        if self.waiting_for is not None:
+            frame["reason"] = self.waiting_for
+        return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
 
     def started_frame(self) -> str:
         """The data of its ``started`` frame."""

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from rbee_agent.contracts.frames import NarrationFrame, QueuedFrame
+from rbee_agent.contracts.frames import NarrationFrame
 from rbee_agent.contracts.tasks import TaskInfo, TaskState
 from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
@@ -80,14 +80,7 @@ class Tasks:
     def say_queued(self, task: Task) -> None:
         """Tell the caller that the task waits, and for what."""
         if task.state is TaskState.QUEUED and not task.stream.started:
-            position = self.queue.position(task)
-            frame = QueuedFrame.model_construct(
-                job_id=task.job_id,
-                queue_position=position or 0,
-                predicted_start_ms=task.predicted_start_ms,
-                reason=task.waiting_for,
-            )
-            task.stream.aside("queued", frame.dump_json())
+            task.stream.aside("queued", task.queued_frame(self.queue.position(task) or 0))
 
     def placed(self, task: Task, worker: Worker) -> None:
         """A worker takes the task."""

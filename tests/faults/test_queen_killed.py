@@ -107,7 +107,7 @@ async def test_nothing_accepted_is_lost_under_load(queen_process, hive):
     await queen_process.start()
     async with httpx.AsyncClient(base_url=queen_process.url, timeout=10) as http:
         async with asyncio.timeout(60):
-            while (await http.get("/health")).json()["queue_depth"]:
+            while (await http.get("/health")).json()["queue_depth"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         await asyncio.sleep(0.5)
         for task_id in accepted:

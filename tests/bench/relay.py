@@ -1,0 +1,256 @@
+"""``bench relay``: what the queen costs a token, beside a direct connection and nginx.
+
+Run: ``nice python tests/bench/relay.py [--seconds S] [--json]``. Starts its own upstream, queen and
+(where installed) nginx, each a process of its own, and takes all times from one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Reading:
+    """What one reader saw."""
+
+    first_s: float = 0.0
+    lags_ms: list[float] = field(default_factory=list)
+    tokens: int = 0
+    events: int = 0
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+async def request(
+    port: int, text: str, body: bytes = b""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+    head = f"{text} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    if body:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    writer.write(head.encode() + b"\r\n" + body)
+    await writer.drain()
+    return reader, writer
+
+
+async def read_stream(reader: asyncio.StreamReader, began: float, sample: bool) -> Reading:
+    """Read SSE to the end; every ``"t":"NANOSECONDS "`` is a token."""
+    seen = Reading()
+    rest = b""
+    while True:
+        data = await reader.read(262144)
+        now = time.monotonic_ns()
+        if not data:
+            return seen
+        data = rest + data
+        cut = data.rfind(b"\n\n")
+        if cut < 0:
+            rest = data
+            continue
+        whole, rest = data[: cut + 2], data[cut + 2 :]
+        parts = whole.split(b'"t":"')
+        if len(parts) > 1 and not seen.tokens:
+            seen.first_s = time.monotonic() - began
+        seen.tokens += len(parts) - 1
+        seen.events += whole.count(b"event: token")
+        if sample:
+            seen.lags_ms += [(now - int(p[: p.index(b" ")])) / 1e6 for p in parts[1:]]
+
+
+async def through_queen(port: int, prompt: str, sample: bool) -> Reading:
+    body = json.dumps({"model": "bench", "prompt": prompt}).encode()
+    began = time.monotonic()
+    reader, writer = await request(port, "POST /v2/tasks", body)
+    raw = await reader.read()
+    writer.close()
+    assert b" 202 " in raw[:20], raw[:400]
+    job = json.loads(raw[raw.index(b"\r\n\r\n") + 4 :])["job_id"]
+    reader, writer = await request(port, f"GET /v2/tasks/{job}/events")
+    seen = await read_stream(reader, began, sample)
+    writer.close()
+    return seen
+
+
+async def direct(port: int, prompt: str, sample: bool) -> Reading:
+    began = time.monotonic()
+    reader, writer = await request(port, "POST /execute", json.dumps({"prompt": prompt}).encode())
+    seen = Reading()
+    # An upstream keeps the connection: the end frame ends the reading.
+    rest = b""
+    while b"event: end" not in rest[-400:]:
+        data = await reader.read(262144)
+        now = time.monotonic_ns()
+        if not data:
+            break
+        rest = rest[-400:] + data
+        parts = data.split(b'"t":"')
+        if len(parts) > 1 and not seen.tokens:
+            seen.first_s = time.monotonic() - began
+        seen.tokens += len(parts) - 1
+        if sample:
+            seen.lags_ms += [(now - int(p[: p.index(b" ")])) / 1e6 for p in parts[1:] if b" " in p]
+    writer.close()
+    return seen
+
+
+def start_queen(home: Path, upstream: int) -> tuple[subprocess.Popen[bytes], int]:
+    port = free_port()
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home / "run"),
+        "ORCHD_WORKERS": f"rbee+http://127.0.0.1:{upstream}",
+    }
+    log = (home / "queen.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rbee_agent.queen", "--port", str(port), "--queue-limit", "1000000"],
+        env=env,
+        stdout=log,
+        stderr=log,
+    )
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/workers") as reply:
+                if b'"ready"' in reply.read():
+                    return process, port
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise SystemExit("the queen did not start: " + (home / "queen.log").read_text())
+
+
+def start_nginx(home: Path, upstream: int) -> tuple[subprocess.Popen[bytes], int] | None:
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        return None
+    port = free_port()
+    config = home / "nginx.conf"
+    config.write_text(
+        f"daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/nginx.err;\n"
+        "events { worker_connections 4096; }\n"
+        "http { access_log off; server { listen 127.0.0.1:%d; location / {\n"
+        "proxy_pass http://127.0.0.1:%d; proxy_http_version 1.1; proxy_buffering off; } } }\n"
+        % (port, upstream)
+    )
+    process = subprocess.Popen([nginx, "-p", str(home), "-c", str(config)])
+    time.sleep(0.5)
+    return process, port
+
+
+def cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+async def paced(
+    call, port: int, streams: int, seconds: float, rate: float = 100.0
+) -> dict[str, float]:
+    async with asyncio.TaskGroup() as group:
+        runs = []
+        for _ in range(streams):
+            runs.append(group.create_task(call(port, f"paced {rate} {int(rate * seconds)}", True)))
+            await asyncio.sleep(1 / rate / streams)
+    seen = [run.result() for run in runs]
+    lags = [lag for one in seen for lag in one.lags_ms]
+    assert sum(one.tokens for one in seen) == streams * int(rate * seconds)
+    return {
+        "ttft_ms_p50": statistics.median(one.first_s for one in seen) * 1000,
+        "lag_ms_p50": quantile(lags, 0.5),
+        "lag_ms_p99": quantile(lags, 0.99),
+    }
+
+
+async def flood(port: int, pid: int, streams: int, count: int) -> dict[str, float]:
+    before, began = cpu_s(pid), time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        runs = [
+            group.create_task(through_queen(port, f"flood {count}", False)) for _ in range(streams)
+        ]
+    took, used = time.monotonic() - began, cpu_s(pid) - before
+    tokens = sum(run.result().tokens for run in runs)
+    events = sum(run.result().events for run in runs)
+    assert tokens == streams * count, (tokens, streams * count)
+    return {
+        "tokens": tokens,
+        "events": events,
+        "cpu_us_per_token": used / tokens * 1e6,
+        "tokens_per_s": tokens / took,
+    }
+
+
+async def bench(args: argparse.Namespace) -> dict[str, object]:
+    result: dict[str, object] = {}
+    home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
+    upstream_port = free_port()
+    children = [subprocess.Popen([sys.executable, str(HERE / "upstream.py"), str(upstream_port)])]
+    try:
+        time.sleep(0.5)
+        queen, port = start_queen(home, upstream_port)
+        children.append(queen)
+        nginx = start_nginx(home, upstream_port)
+        if nginx is not None:
+            children.append(nginx[0])
+        await paced(through_queen, port, 1, 0.5)
+        for streams in args.streams:
+            result[f"direct {streams}"] = await paced(direct, upstream_port, streams, args.seconds)
+            if nginx is not None:
+                result[f"nginx {streams}"] = await paced(direct, nginx[1], streams, args.seconds)
+            result[f"queen {streams}"] = await paced(through_queen, port, streams, args.seconds)
+        for streams in (1, 16):
+            result[f"flood {streams}"] = await flood(
+                port, queen.pid, streams, args.flood // streams
+            )
+        result["rss_mib"] = psutil.Process(queen.pid).memory_info().rss / 2**20
+    finally:
+        for child in reversed(children):
+            child.send_signal(signal.SIGTERM)
+            child.wait(10)
+        shutil.rmtree(home, ignore_errors=True)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--flood", type=int, default=200_000)
+    parser.add_argument("--streams", type=int, nargs="*", default=[1, 16, 64, 256])
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    result = asyncio.run(bench(args))
+    if args.json:
+        print(json.dumps(result, indent=1))
+        return
+    for name, row in result.items():
+        if isinstance(row, dict):
+            row = "  ".join(f"{key} {value:.2f}" for key, value in row.items())
+        print(f"{name:12} {row}")
+
+
+if __name__ == "__main__":
+    main()
