@@ -58,17 +58,3 @@ def jump_line(public: str, comment: str, address: str, port: int) -> str:
     opened = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     options = f'restrict,port-forwarding,permitopen="{opened}",command="/bin/false"'
     return f"{options} {public} {comment}"
-
-
-def with_line(text: str, line: str) -> str:
-    """authorized_keys with this line, in place of one with the same comment."""
-    kept = without_line(text, line.rsplit(" ", 1)[-1])
-    if kept and not kept.endswith("\n"):
-        kept += "\n"
-    return kept + line + "\n"
-
-
-def without_line(text: str, comment: str) -> str:
-    """authorized_keys without the lines of that comment; all others stay byte for byte."""
-    lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if line.split()[-1:] != [comment])

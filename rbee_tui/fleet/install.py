@@ -1,0 +1,139 @@
+"""Installing rbee on hosts: what is copied, what is compiled where, what is reused."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rbee_agent.errors import RbeeError, Refused
+from rbee_tui.fleet import package, wheels
+from rbee_tui.fleet.remote import INSTALL_S, LOOK_S, Remote
+from rbee_tui.fleet.wheels import Kind, Wheels
+
+INCOMING = ".local/share/rbee/incoming"
+_MUST = ("python", "venv", "disk", "exec", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """This rbee's wheel, and the name of the version that it makes on a host."""
+
+    wheel: Path
+    version: str
+
+    @classmethod
+    async def own(cls, folder: Path) -> Package:
+        """Build it.
+
+        Raises:
+            RbeeError: that failed; says why.
+        """
+        wheel = await asyncio.to_thread(package.own_wheel, folder)
+        version = wheel.name.split("-")[1]
+        mark = await asyncio.to_thread(package.digest, wheel)
+        return cls(wheel, f"{version}-{mark}")
+
+
+async def install(
+    remote: Remote,
+    own: Package,
+    store: Wheels,
+    *,
+    offline: bool = False,
+    index: str | None = None,
+) -> dict[str, Any]:
+    """Install this rbee on a host; what is there already is left as it is.
+
+    Args:
+        remote: the host.
+        own: what to install.
+        store: the keeper's wheels; a wheel that the host compiled is fetched into it.
+        offline: the host reaches no package index: copy everything.
+        index: a package index for the host, in place of its own configuration's.
+
+    Raises:
+        Refused: the host lacks something; each failed check with its remedy.
+        RbeeError: a step failed; what was installed before is still there.
+    """
+    remote.tell("looking")
+    seen = await remote.look()
+    installed = seen.get("installed") or {}
+    if installed.get("name") == own.version:
+        remote.tell("is installed already")
+        return {"version": own.version, "already": True, "switched": False, "built": None}
+    backend = remote.host.backend or str(seen["backend"]["name"])
+    kind = Kind.of(seen["facts"], backend)
+    check(remote, seen, compiles=False)
+    # The first host of a kind compiles; those behind it wait here and find its wheel.
+    async with store.building(kind):
+        if store.llama(kind) is None:
+            if not offline:
+                check(remote, seen, compiles=True)
+            return await _transfer(remote, own, store, kind, offline=offline, index=index)
+    return await _transfer(remote, own, store, kind, offline=offline, index=index)
+
+
+def check(remote: Remote, seen: dict[str, Any], *, compiles: bool) -> None:
+    """Refuse a host that lacks something.
+
+    Raises:
+        Refused: names each failed check, what was found, and its remedy.
+    """
+    must = (*_MUST, "compiler") if compiles else _MUST
+    bad = [each for each in seen["checks"] if not each["ok"] and each["name"] in must]
+    if bad:
+        lines = "\n".join(f"  {b['name']}: {b['found']}\n    -> {b['remedy']}" for b in bad)
+        raise Refused(f"{remote.host.name} cannot take rbee yet:\n{lines}", code="CONFLICT")
+
+
+async def _transfer(
+    remote: Remote, own: Package, store: Wheels, kind: Kind, *, offline: bool, index: str | None
+) -> dict[str, Any]:
+    llama = store.llama(kind)
+    if offline and llama is None:
+        raise Refused(
+            f"{remote.host.name}: no llama.cpp wheel for {kind} is in {store.llama_folder(kind)}, "
+            f"and one cannot be compiled offline: install one host of this kind without --offline "
+            f"first, or put a wheel into that folder",
+            code="CONFLICT",
+        )
+    files = [own.wheel, *([llama] if llama else [])]
+    if offline:
+        remote.tell("gathering packages")
+        files += await store.dependencies(kind, own.wheel)
+    try:
+        for file in files:
+            remote.tell(f"copying {file.name}")
+            await remote.shell.put(file, f"{INCOMING}/{file.name}")
+        result = await remote.call(
+            "install",
+            {
+                "version": own.version,
+                "wheel": own.wheel.name,
+                "llama": llama.name if llama else None,
+                "llama_requirement": wheels.llama_requirement(),
+                "cmake": wheels.CMAKE.get(kind.backend, ""),
+                "backend": kind.backend,
+                "constraints": wheels.constraints_text(),
+                "offline": offline,
+                "index": index,
+            },
+            timeout=INSTALL_S,
+        )
+        if result.get("built"):
+            remote.tell("fetching the compiled wheel for other hosts of its kind")
+            name = Path(str(result["built"])).name
+            await remote.shell.get(f"{INCOMING}/{name}", store.llama_folder(kind) / name)
+    finally:
+        await _clear(remote)
+    return result
+
+
+async def _clear(remote: Remote) -> None:
+    """Put the copied wheels away; an error here must not hide the one before it."""
+    try:
+        await remote.call("install", {"clear": True}, timeout=LOOK_S)
+    except RbeeError as error:
+        remote.tell(f"copied wheels could not be removed: {error.message}")
