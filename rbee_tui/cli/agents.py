@@ -16,6 +16,7 @@ from rbee_tui.cli.output import Progress, emit, emit_json
 if TYPE_CHECKING:
     from rbee_agent.client import QueenClient
     from rbee_agent.contracts.workers import WorkerInfo
+    from rbee_agent.settings.places import Places
     from rbee_tui.fleet.local import Agent, Running
 
 LOAD_TIMEOUT_S = 600.0
@@ -120,7 +121,7 @@ async def start_agents(
             progress.update("waiting for the hive to be online")
             address = find_queen(places, env=session.env, url=found["queen"].url)
             async with QueenClient.at(address) as client:
-                await client.health()
+                await _introduce(client, found["hive"], places)
                 await node_online(client, node_id=found["hive"].node_id, timeout=NODE_TIMEOUT_S)
         except BaseException:
             progress.clear()
@@ -129,6 +130,20 @@ async def start_agents(
                     await local.stop(found[name])
             raise
     return found["queen"], found["hive"], started
+
+
+async def _introduce(queen: QueenClient, hive: Running, places: Places) -> None:
+    """Tell the queen where this machine's hive listens now; she looks by herself only at her start.
+
+    Raises:
+        RbeeError: the hive left no id in its record, or the queen refused.
+    """
+    from rbee_agent.contracts.nodes import NodeRegistration
+
+    if hive.node_id is None:
+        raise RbeeError(f"the hive at {hive.url} does not say its id; `rbee down`, then `rbee up`")
+    token = places.hive_token.read_text().strip()
+    await queen.register_node(NodeRegistration(node_id=hive.node_id, url=hive.url, token=token))
 
 
 async def _start(agent: Agent, env: Mapping[str, str]) -> Running:
