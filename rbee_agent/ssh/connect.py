@@ -19,11 +19,11 @@ KEEPALIVE_S = 15.0
 KEEPALIVE_COUNT = 3
 
 
-def options_of(target: Target, **more: Any) -> asyncssh.SSHClientConnectionOptions:
-    """The options for a target; ~/.ssh/config gives whatever the target leaves open.
+def arguments_of(target: Target) -> dict[str, Any]:
+    """How asyncssh is told a target; ~/.ssh/config gives whatever the target leaves open.
 
     Raises:
-        Refused: ~/.ssh/config or a key file cannot be read; says why.
+        Refused: the pinned host key is none.
     """
     given: dict[str, Any] = {"host": target.dialled}
     for name, value in (("port", target.port), ("username", target.user), ("tunnel", target.jump)):
@@ -36,8 +36,18 @@ def options_of(target: Target, **more: Any) -> asyncssh.SSHClientConnectionOptio
         from rbee_agent.ssh.host_key import parse
 
         given["known_hosts"] = (parse(target.host_key), [], [])
+    return given
+
+
+def options_of(target: Target, *, config: bool = True) -> asyncssh.SSHClientConnectionOptions:
+    """The options that a connection to a target will have.
+
+    Raises:
+        Refused: ~/.ssh/config or a key file cannot be read; says why.
+    """
+    given = arguments_of(target) | ({} if config else {"config": None})
     try:
-        return asyncssh.SSHClientConnectionOptions(**(given | more))
+        return asyncssh.SSHClientConnectionOptions(**given)
     except (asyncssh.ConfigParseError, asyncssh.KeyImportError, OSError, ValueError) as error:
         raise Refused(
             f"cannot prepare a connection to {target.name}: {error}; look into ~/.ssh/config"
@@ -69,7 +79,7 @@ async def connect(
         Refused: the host or its key is not trusted, or it does not let us in.
         Unreachable: nobody answered there.
     """
-    more: dict[str, Any] = {
+    more = arguments_of(target) | {
         "connect_timeout": connect_timeout,
         "login_timeout": LOGIN_TIMEOUT_S,
         "keepalive_interval": keepalive,
@@ -81,10 +91,10 @@ async def connect(
         more |= {"password": password, "client_keys": None, "agent_path": None}
     if tunnel is not None:
         more["tunnel"] = tunnel
-    options = options_of(target, **more)
+    options_of(target, config=config)
     try:
         async with asyncio.timeout(connect_timeout + LOGIN_TIMEOUT_S):
-            return await asyncssh.connect(options=options)
+            return await asyncssh.connect(**more)
     except asyncssh.HostKeyNotVerifiable as error:
         raise await _key_refusal(target, tunnel, error) from error
     except (OSError, asyncssh.Error, TimeoutError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
@@ -66,16 +67,15 @@ async def look(target: Target, *, timeout: float = KEY_TIMEOUT_S) -> Verdict:
     Raises:
         Unreachable: nobody spoke SSH there.
     """
-    from rbee_agent.ssh.connect import explain, options_of
+    from rbee_agent.ssh.connect import explain
 
     where = resolve(target)
     trusted = parse(target.host_key) if target.host_key else known_keys(where)
     # Ask for a kind of key that is known, so that a host with several shows the one we can judge.
     kinds = sorted({key.get_algorithm() for key in trusted})
-    options = options_of(target, **_kinds(kinds))
     try:
         async with asyncio.timeout(timeout):
-            key = await asyncssh.get_server_host_key(options=options)
+            key = await _shown(target, _kinds(kinds))
     except (OSError, asyncssh.Error, TimeoutError) as error:
         if kinds and isinstance(error, asyncssh.KeyExchangeFailed):
             # It has no key of a kind that we know: it shows another, which is a changed one.
@@ -89,13 +89,19 @@ async def look(target: Target, *, timeout: float = KEY_TIMEOUT_S) -> Verdict:
 
 
 async def _without(target: Target, timeout: float) -> Verdict:
-    from rbee_agent.ssh.connect import options_of
-
     async with asyncio.timeout(timeout):
-        key = await asyncssh.get_server_host_key(options=options_of(target))
+        key = await _shown(target, {})
     if key is None:
         raise Unreachable(f"{target.dialled} showed no host key")
     return Verdict(line_of(key), key.get_fingerprint(), False, True)
+
+
+async def _shown(target: Target, more: dict[str, Any]) -> asyncssh.SSHKey | None:
+    from rbee_agent.ssh.connect import arguments_of
+
+    taken = ("host", "port", "tunnel")
+    given = {name: value for name, value in arguments_of(target).items() if name in taken}
+    return await asyncssh.get_server_host_key(**(given | more))
 
 
 def _kinds(kinds: list[str]) -> dict[str, list[str]]:
