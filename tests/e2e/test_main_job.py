@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -160,17 +159,6 @@ def test_the_frames_of_the_contract(fleet: LiveFleet) -> None:
     rest_text, rest_indexes = token_text(rest)
     assert rest_indexes == [index for index in indexes if index > 4]
     assert text.endswith(rest_text)
-
-
-def test_ps_as_a_whole_process_is_quick(fleet: LiveFleet) -> None:
-    """`rbee ps --json` on a real queen keeps its promise of 0.4 s (best of five)."""
-
-    def seconds() -> float:
-        began = time.perf_counter()
-        fleet.ok("ps", "--json")
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) <= 0.4
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(fleet: LiveFleet) -> None:
