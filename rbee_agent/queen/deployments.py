@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from rbee_agent.contracts.ids import IdFactory
@@ -20,6 +21,7 @@ from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fit import Choice, choose_node
 from rbee_agent.queen.links import Links
+from rbee_agent.queen.queue import is_special
 from rbee_agent.queen.registry import Node, Registry, Worker
 from rbee_agent.queen.task import Task
 from rbee_agent.queen.tasks import Tasks
@@ -56,6 +58,8 @@ class Deployments:
         idle_unload_s: float,
     ) -> None:
         self.wishes: dict[str, Deployment] = {}
+        self.on_news: Callable[[str], None] = _nobody
+        """Tasks that wait for this model should be looked at again."""
         self._store = store
         self._feed = feed
         self._registry = registry
@@ -131,38 +135,38 @@ class Deployments:
             )
         await self._stop_all([id])
 
-    def wanted_by(self, task: Task) -> None:
-        """A task waits for a model that no worker has: have one started where it fits."""
-        if self._group is None or task.model in self._busy:
-            return
+    def wanted_by(self, task: Task) -> str | None:
+        """A task waits for what no worker can give: have one started, and say how that goes."""
         mine = [wish for wish in self.wishes.values() if wish.model == task.model]
-        if any(self._able(wish, task) for wish in mine):
-            self._explain_wait(task, mine)
-            return
-        self._busy.add(task.model)
-        self._group.create_task(self._on_demand(task), name=f"on demand {task.model}")
+        if any(_able(wish, task) for wish in mine):
+            return self._how_it_goes(mine)
+        index = self._registry.index(task.model)
+        kept_off = is_special(task) and not task.has_output
+        if index is not None and kept_off and not task.request.placement.device:
+            # There are workers, but a pin or a filter of the task keeps it from all of them.
+            return None
+        if self._group is not None and task.model not in self._busy:
+            self._busy.add(task.model)
+            self._group.create_task(self._on_demand(task), name=f"on demand {task.model}")
+        return f"a worker of {task.model} is being started"
 
-    def _able(self, wish: Deployment, task: Task) -> bool:
-        """Whether a wish may give the task a worker one day."""
-        node_id = task.request.placement.device
-        return node_id is None or wish.device in (None, node_id) or wish.backend == node_id
-
-    def _explain_wait(self, task: Task, mine: list[Deployment]) -> None:
-        states = [
-            f"worker {info.id} is {info.state.value}"
-            + (f" ({info.load_progress:.0%})" if info.load_progress else "")
-            for wish in mine
-            for worker_id in wish.worker_ids
-            if (worker := self._registry.workers.get(worker_id)) is not None
-            and (info := worker.info).state is not WorkerState.READY
-        ]
+    def _how_it_goes(self, mine: list[Deployment]) -> str:
+        """How far the workers of these wishes are, in one sentence."""
         problem = next((wish.problem for wish in mine if wish.problem), None)
-        text = problem or (states[0] if states else f"a worker of {task.model} is being started")
-        if task.waiting_for != text:
-            task.waiting_for = text
-            self._tasks.say_queued(task)
-            self._tasks.tell(task, text)
-            self._tasks.changed(task)
+        if problem is not None:
+            return problem
+        model = mine[0].model
+        for node in self._registry.nodes.values():
+            pull = node.pulls.get(model)
+            if pull is not None and pull.phase not in ("done", "error"):
+                share = f" {pull.done / pull.total:.0%}" if pull.total and pull.done else ""
+                return f"{node.id} fetches {model}: {pull.phase}{share}"
+        for worker in self._workers([name for wish in mine for name in wish.worker_ids]):
+            info = worker.info
+            if info.state is not WorkerState.READY:
+                share = f" ({info.load_progress:.0%})" if info.load_progress else ""
+                return f"worker {info.id} is {info.state.value}{share}"
+        return f"a worker of {model} is being started"
 
     async def _on_demand(self, task: Task) -> None:
         try:
@@ -183,6 +187,8 @@ class Deployments:
             for wish in list(self.wishes.values()):
                 if wish.id not in self._busy:
                     await self._look_at(wish)
+            for model in self._tasks.queue.models():
+                self.on_news(model)
             due = min(self._retry_at.values(), default=None)
             wait = 30.0 if due is None else max(0.05, due - self._clock.monotonic())
             try:
@@ -300,24 +306,12 @@ class Deployments:
                     if event.event == "error":
                         raise from_body({"error": json.loads(event.data)})
                     self._links.take(node, event, "pull")
-                    self._tell_progress(model_id, node)
+                    self.on_news(model_id)
         except TimeoutError as error:
             raise Unavailable(f"{model_id} was not there after {PULL_TIMEOUT_S:.0f} s") from error
         pull = node.pulls.get(model_id)
         if pull is not None and pull.phase == "error":
             raise Unavailable(f"{node.id} cannot get {model_id}: {pull.error}")
-
-    def _tell_progress(self, model: str, node: Node) -> None:
-        pull = node.pulls.get(model)
-        if pull is None:
-            return
-        share = f" {pull.done / pull.total:.0%}" if pull.total else ""
-        for task in self._tasks.queue.wait_order(model):
-            text = f"{node.id} fetches {model}: {pull.phase}{share}"
-            if task.waiting_for != text:
-                task.waiting_for = text
-                self._tasks.tell(task, text)
-                self._tasks.changed(task)
 
     async def _evict(self, choice: Choice) -> None:
         """End idle on-demand workers, the least recently used first, to make room."""
@@ -352,8 +346,7 @@ class Deployments:
                 noun="deployment",
                 id=wish.id,
             )
-        for task in self._tasks.queue.wait_order(wish.model):
-            self._explain_wait(task, [wish])
+        self.on_news(wish.model)
 
     async def _give_up(self, wish: Deployment, error: RbeeError) -> None:
         """What was started for tasks cannot be had: they end with the reason."""
@@ -420,3 +413,13 @@ class Deployments:
     def _data(self, id: str) -> dict[str, Any] | None:
         wish = self.wishes.get(id)
         return None if wish is None else wish.dump()
+
+
+def _able(wish: Deployment, task: Task) -> bool:
+    """Whether a wish may give the task a worker one day."""
+    device = task.request.placement.device
+    return device is None or wish.device in (None, device) or wish.backend == device
+
+
+def _nobody(_: str) -> None:
+    """Before anybody listens."""

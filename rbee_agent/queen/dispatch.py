@@ -42,8 +42,8 @@ class Dispatcher:
         strategy: str = "affinity",
     ) -> None:
         self.strategy = strategy
-        self.wants: Callable[[Task], None] = _nobody
-        """Told of a model that a task waits for and no worker has or could take."""
+        self.wants: Callable[[Task], str | None] = _nobody
+        """Told of a task that no worker could ever take; says what is being done about it."""
         self._tasks = tasks
         self._registry = registry
         self._adapters = adapters
@@ -86,8 +86,8 @@ class Dispatcher:
             return
         if task in self._tasks.queue.next_up(task.model):
             self.poke(task.model)
-        elif task.waiting_for is None:
-            task.waiting_for = "others wait in front of it"
+        else:
+            self._tasks.waits(task, "others wait in front of it")
 
     def place(self, task: Task) -> Decision:
         """Decide for one task and note why."""
@@ -103,11 +103,8 @@ class Dispatcher:
         pinned = "yes" if need.wish.mode == "pin" else "no"
         metrics.placement_decisions.labels(decision.outcome, pinned, "no").inc()
         if decision.worker_id is None:
-            if task.waiting_for != decision.reason:
-                task.waiting_for = decision.reason
-                self._tasks.changed(task)
-            if decision.outcome == "none":
-                self.wants(task)
+            coming = self.wants(task) if decision.outcome == "none" else None
+            self._tasks.waits(task, coming or decision.reason)
         return decision
 
     def need(self, task: Task) -> Need:
@@ -259,7 +256,7 @@ def merge_end(task: Task, end: Mapping[str, Any]) -> str:
 
 
 def _nobody(_: Task) -> None:
-    """Before deployments are wired in, nobody answers a wish."""
+    """Before deployments are wired in, nothing is done about it."""
 
 
 def _verdict(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -138,6 +138,7 @@ class Queen:
         self._group: asyncio.TaskGroup | None = None
         self._log = logs.get("queen")
         self.dispatcher.wants = self.deployments.wanted_by
+        self.deployments.on_news = self.dispatcher.poke
         self.tasks.later = self.later
         self.metrics.watch(self._gauges)
 
@@ -340,10 +341,16 @@ class Queen:
             for task in self.tasks.queue.promote(now - self.settings.promote_after_s):
                 self.tasks.changed(task)
             self.sessions.sweep()
-            self.dispatcher.poke_all()
+            self._report(now)
             if now - forgotten >= FORGET_EVERY_S:
                 forgotten = now
                 await self._forget()
+
+    def _report(self, now: float) -> None:
+        """Tell the callers who read how it goes: their place, or speed and budgets."""
+        for task in list(self.tasks.queue.open.values()):
+            if task.stream.readers:
+                self.tasks.report(task, now)
 
     async def _forget(self) -> None:
         try:

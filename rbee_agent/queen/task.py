@@ -63,6 +63,10 @@ class Task:
     grace: asyncio.TimerHandle | None = None
     timer: asyncio.TimerHandle | None = None
     """Fires at the deadline."""
+    told: tuple[int, str | None] = (-1, None)
+    """The place and the reason that its readers were told last."""
+    reported: int = 0
+    reported_at: float = 0.0
     hold: bool = False
     """Cancelled at once when its reader goes (/v1)."""
 

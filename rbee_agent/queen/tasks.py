@@ -77,10 +77,47 @@ class Tasks:
             self.metrics.tasks_enqueued.inc()
         self.changed(task)
 
+    def waits(self, task: Task, reason: str) -> None:
+        """The task waits, for this reason; told where it is news."""
+        if task.waiting_for == reason:
+            return
+        first = task.waiting_for is None
+        task.waiting_for = reason
+        self.changed(task)
+        if not first:
+            self.tell(task, reason)
+
     def say_queued(self, task: Task) -> None:
         """Tell the caller that the task waits, and for what."""
         if task.state is TaskState.QUEUED and not task.stream.started:
             task.stream.aside("queued", task.queued_frame(self.queue.position(task) or 0))
+
+    def report(self, task: Task, now: float) -> None:
+        """Once a second, for a task that somebody reads: its place, or how fast it goes."""
+        if task.state is TaskState.QUEUED:
+            position = self.queue.position(task) or 0
+            if (position, task.waiting_for) != task.told:
+                task.told = (position, task.waiting_for)
+                self.say_queued(task)
+            return
+        tokens = task.stream.last_index + 1
+        made, task.reported = tokens - task.reported, tokens
+        frame: dict[str, Any] = {
+            "type": "metrics",
+            "queue_depth": self.queue.depth,
+            "tokens_per_s": round(made / max(0.001, now - task.reported_at), 1),
+        }
+        task.reported_at = now
+        if task.deadline is not None:
+            frame["time_budget_remaining_ms"] = max(0, round((task.deadline - now) * 1000))
+            if task.on_time_probability is not None:
+                frame["on_time_probability"] = task.on_time_probability
+        limit = self.sessions.token_limit(task)
+        if limit is not None:
+            frame["tokens_budget_remaining"] = max(0, limit - tokens)
+        if task.request.session_id is not None:
+            frame["kv_warmth"] = 1.0 if self.sessions.worker_of(task) == task.worker_id else 0.0
+        task.stream.aside("metrics", json.dumps(frame, separators=(",", ":")))
 
     def placed(self, task: Task, worker: Worker) -> None:
         """A worker takes the task."""
@@ -90,6 +127,7 @@ class Tasks:
         task.state = TaskState.RUNNING
         task.worker_id, task.node_id = worker.info.id, worker.node_id
         task.waiting_for = None
+        task.reported_at = now
         if first:
             task.placed = now
             task.started_at = self._clock.utc()

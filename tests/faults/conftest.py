@@ -13,6 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rbee_agent.client.worker import WorkerClient
+from rbee_agent.contracts.workers import WorkerInfo, WorkerState
+from rbee_agent.errors import RbeeError
 from rbee_agent.testing.hive import FakeHive
 
 
@@ -67,6 +70,91 @@ class QueenProcess:
             return await self.process.wait()
 
 
+class RealWorker:
+    """``python -m rbee_agent.worker``; can be killed and stopped."""
+
+    def __init__(self, worker_id: str, model: Path, home: Path, *flags: str) -> None:
+        self.id = worker_id
+        self.node_id = "node-1"
+        self.model = "demo"
+        self.token = f"token-of-{worker_id}-0123456789abcdef"
+        self._file = model
+        self._home = home
+        self._flags = flags
+        self._health = None
+        self.process: asyncio.subprocess.Process | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> RealWorker:
+        env = {"PATH": os.environ["PATH"], "HOME": str(self._home), "RBEE_WORKER_TOKEN": self.token}
+        log = (self._home / f"{self.id}.log").open("wb")
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "rbee_agent.worker",
+            "--worker-id",
+            self.id,
+            "--model",
+            str(self._file),
+            "--port",
+            str(self.port),
+            "--threads",
+            "1",
+            "--ctx",
+            "1024",
+            *self._flags,
+            env=env,
+            stdout=log,
+            stderr=log,
+        )
+        log.close()
+        async with WorkerClient(self.url, self.token) as client, asyncio.timeout(60):
+            while True:
+                assert self.process.returncode is None, (self._home / f"{self.id}.log").read_text()
+                try:
+                    self._health = await client.health(timeout=1.0)
+                except RbeeError:
+                    self._health = None
+                if self._health is not None and self._health.status == "ready":
+                    return self
+                await asyncio.sleep(0.1)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGKILL)
+            await self.process.wait()
+
+    def info(self, state: WorkerState = WorkerState.READY) -> WorkerInfo:
+        """As its hive would report it."""
+        health = self._health
+        assert health is not None
+        return WorkerInfo(
+            id=self.id,
+            node_id=self.node_id,
+            model=self.model,
+            fingerprint=health.fingerprint,
+            state=state,
+            url=self.url,
+            token=self.token,
+            slots=health.slots,
+            context=health.context,
+            profile=health.profile,
+        )
+
+    async def health(self):
+        """Its counters now."""
+        async with WorkerClient(self.url, self.token) as client:
+            return await client.health()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
 @pytest.fixture
 async def queen_process(tmp_path: Path) -> AsyncIterator[QueenProcess]:
     """A running queen process; killed at the end of the test."""
@@ -81,3 +169,9 @@ async def hive() -> AsyncIterator[FakeHive]:
     """A simulated host with the model ``demo``."""
     async with FakeHive() as made:
         yield made
+
+
+@pytest.fixture
+def real_worker(demo_model: Path, tmp_path: Path):
+    """Makes real workers: ``real_worker("w1")`` is an async context manager."""
+    return lambda worker_id, *flags: RealWorker(worker_id, demo_model, tmp_path, *flags)
