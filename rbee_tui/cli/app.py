@@ -26,7 +26,7 @@ COMMANDS = {
     "worker": "rbee_tui.cli.worker:app",
     "task": "rbee_tui.cli.task:app",
     "session": "rbee_tui.cli.task:session_app",
-    "hive": "rbee_tui.cli.hive:app",
+    "hive": "rbee_tui.cli.hosts:app",
     "queen": "rbee_tui.cli.queen:app",
     "key": "rbee_tui.cli.key:app",
     "config": "rbee_tui.cli.config:app",

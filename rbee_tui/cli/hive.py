@@ -49,7 +49,7 @@ def _text(document: dict[str, Any]) -> str:
 
 @command(app, "rm")
 def rm(ctx: typer.Context, host: Host, yes: Yes = False) -> None:
-    """Have the queen forget a host; what runs there goes on.
+    """Forget a host, here and at the queen; what runs there goes on (`hive uninstall` ends it).
 
     $ rbee hive rm HOST --yes
     """
@@ -59,11 +59,24 @@ def rm(ctx: typer.Context, host: Host, yes: Yes = False) -> None:
 
 
 async def _rm(session: sessions.Session, host: str) -> None:
+    from rbee_agent.errors import NotFound, Unreachable
     from rbee_tui.cli.worker import node_named
+    from rbee_tui.fleet import hosts_file
 
-    async with session.queen() as queen:
-        node_id = await node_named(queen, host)
-        await queen.remove_node(node_id or host)
+    path = session.places.hosts_file
+    entry = hosts_file.read(path).get(host)
+    try:
+        async with session.queen() as queen:
+            if entry is not None:
+                await queen.raw("DELETE", f"/v2/hosts/{host}")
+            else:
+                await queen.remove_node(await node_named(queen, host) or host)
+    except (NotFound, Unreachable) as error:
+        # The operator's own list is what counts for a host that is in it.
+        if entry is None:
+            raise error from None
+    if entry is not None:
+        hosts_file.remove(path, host)
     note(f"forgot {host}")
 
 

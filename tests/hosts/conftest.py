@@ -6,11 +6,14 @@ empty home. A bridge of ours joins them; no packet leaves this machine.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,10 +21,13 @@ from pathlib import Path
 
 import pytest
 
+from rbee_tui.fleet.install import Package
+from rbee_tui.fleet.wheels import Kind, Wheels, llama_requirement
+
 NET = "10.213.77"
 USER = "ada"
 UID = 4211
-_PIP_CACHE_ENV = {name: os.environ[name] for name in os.environ if name.startswith("PIP_")}
+_XDG_CACHE = os.environ.get("XDG_CACHE_HOME")
 _REAL_HOME = Path.home()
 _NEEDED = ("ip", "sshd", "ssh-keygen", "unshare", "nsenter", "mount")
 
@@ -250,3 +256,40 @@ def operator_key(hermetic: Path) -> str:
     folder.mkdir(mode=0o700, exist_ok=True)
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id_ed25519"))
     return (folder / "id_ed25519.pub").read_text().strip()
+
+
+@pytest.fixture(scope="session")
+def wheel_store() -> Wheels:
+    """The keeper's wheels, kept between runs: llama.cpp is compiled for this machine once."""
+    cache = Path(_XDG_CACHE) if _XDG_CACHE else _REAL_HOME / ".cache"
+    store = Wheels(cache / "rbee-tests" / "wheels")
+    kind = Kind.of(_facts_here(), "cpu")
+    if store.llama(kind) is None:
+        folder = store.llama_folder(kind)
+        folder.mkdir(parents=True, exist_ok=True)
+        run(
+            *[sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"],
+            *[str(folder), llama_requirement()],
+            timeout=3000,
+        )
+    return store
+
+
+@pytest.fixture(scope="session")
+def own_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """This rbee's wheel."""
+    return asyncio.run(Package.own(tmp_path_factory.mktemp("own")))
+
+
+def _facts_here() -> dict[str, object]:
+    """What the doctor would see on a host of this machine's kind."""
+    code = (
+        "from rbee_tui.fleet.onhost import look; from rbee_tui.fleet import preflight; import json"
+    )
+    code += "; print(json.dumps({**preflight.facts(), 'cpu': look.cpu_features()}))"
+    root = str(Path(__file__).resolve().parents[2])
+    out = subprocess.run(
+        ["/usr/bin/python3", "-c", code], capture_output=True, text=True, check=True, cwd=root
+    ).stdout
+    facts: dict[str, object] = json.loads(out)
+    return facts

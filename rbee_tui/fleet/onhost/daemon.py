@@ -127,6 +127,28 @@ def stop(agent: str, timeout: float) -> dict[str, Any]:
     return {"was_running": record is not None, "gently": gently}
 
 
+def end_workers(timeout: float) -> dict[str, Any]:
+    """End the workers that run out of our folders; the next hive starts the wanted ones anew."""
+    ended = [pid for pid in own_processes() if not end(pid, timeout) or pid]
+    return {"ended": len(ended)}
+
+
+def own_processes() -> list[int]:
+    """This user's processes that run out of our versions' folders."""
+    found = []
+    folders = {str(places.data()), str(places.data().resolve())}
+    marks = tuple(f"{folder}/{part}" for folder in folders for part in ("versions/", "current/"))
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            ours = entry.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+        if ours and int(entry.name) != os.getpid() and any(w.startswith(marks) for w in words[:2]):
+            found.append(int(entry.name))
+    return found
+
+
 def end(pid: int, timeout: float) -> bool:
     """SIGTERM, wait, SIGKILL; whether the first was enough."""
     started = start_time(pid)
@@ -306,5 +328,6 @@ def main(arguments: dict[str, Any]) -> int:
         "start": lambda: start(agent, env, timeout),
         "stop": lambda: stop(agent, timeout),
         "status": lambda: status(agent),
+        "end_workers": lambda: end_workers(timeout),
     }[str(arguments["do"])]
     return places.perform(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 from rbee_tui.fleet.onhost import daemon, places
 
-_MODULES = ("rbee_agent.hive", "rbee_agent.worker", "rbee_agent.queen", "rbee_tui.fleet.onhost")
 _END_S = 10.0
 
 
@@ -19,7 +17,7 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
     for agent in daemon.AGENTS:
         places.step(f"stopping the {agent}")
         daemon.stop(agent, _END_S)
-    for pid in own_processes():
+    for pid in daemon.own_processes():
         daemon.end(pid, _END_S)
     places.step("removing folders")
     owned = owned_models()
@@ -42,25 +40,6 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
     for folder in [*places.everything(), daemon.unit_path("hive")]:
         _prune_empty(folder.parent)
     return {"kept_models": kept}
-
-
-def own_processes() -> list[int]:
-    """This user's processes that run out of our versions' folders."""
-    found = []
-    mark = str(places.data())
-    resolved = str(places.data().resolve())
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            ours = entry.stat().st_uid == os.getuid()
-        except OSError:
-            continue
-        runs_ours = words[0].startswith((mark, resolved)) or any(
-            word.startswith((mark + "/versions", mark + "/current")) for word in words[:2]
-        )
-        if ours and runs_ours and int(entry.name) != os.getpid():
-            found.append(int(entry.name))
-    return found
 
 
 def owned_models() -> list[Path]:

@@ -1,0 +1,104 @@
+"""Letting the queen reach a host: her key there, and the host in her list."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rbee_agent.contracts.hosts import Hop, HostRegistration, QueenKey
+from rbee_agent.errors import NotFound, RbeeError, Refused
+from rbee_agent.ssh import host_key, own_key
+from rbee_agent.ssh.shell import Shell
+from rbee_agent.ssh.target import Target, resolve, split_jump
+from rbee_tui.fleet.hosts_file import Host
+from rbee_tui.fleet.remote import Remote
+
+if TYPE_CHECKING:
+    from rbee_agent.client.queen import QueenClient
+
+
+async def introduce(queen: QueenClient, remote: Remote, record: dict[str, Any]) -> str:
+    """Have the queen reach the hive that `record` tells of; returns its node id.
+
+    Raises:
+        RbeeError: the queen, the host or a host on the way refused; says which.
+    """
+    host = remote.host
+    key = QueenKey.read(await queen.raw("GET", "/v2/hosts/key"))
+    comment = f"rbee-queen-{key.id}"
+    ports = own_key.agent_ports(host.hive_port)
+    remote.tell("letting the queen in")
+    await remote.allow_key(own_key.hive_line(key.public_key, comment, ports))
+    end = await hop_of(host.target)
+    jumps = await _open_jumps(host, key, comment, end, remote)
+    registration = HostRegistration(
+        name=host.name,
+        hop=end,
+        jumps=jumps,
+        node_id=str(record["node_id"]),
+        hive_port=int(str(record["url"]).rsplit(":", 1)[-1]),
+        hive_token=str(record["token"]),
+        labels=host.labels,
+        region=host.region,
+    )
+    remote.tell("telling the queen")
+    await queen.raw("POST", "/v2/hosts", json=registration.dump(), timeout=30.0)
+    return registration.node_id
+
+
+async def forget(queen: QueenClient, remote: Remote) -> None:
+    """Take the queen's key off the host, and the host off her list."""
+    key = QueenKey.read(await queen.raw("GET", "/v2/hosts/key"))
+    try:
+        await queen.raw("DELETE", f"/v2/hosts/{remote.host.name}")
+    except NotFound:
+        remote.tell("the queen did not know it")
+    await remote.forbid_key(f"rbee-queen-{key.id}")
+
+
+async def hop_of(target: Target) -> Hop:
+    """Where a target's SSH server is, with its key: pinned, or known to this user.
+
+    Raises:
+        Refused: the key is not known.
+    """
+    where = resolve(target)
+    pinned = target.host_key or "\n".join(
+        host_key.line_of(key) for key in host_key.known_keys(where)
+    )
+    if not pinned:
+        raise Refused(
+            f"{target.name} ({where}) is not in known_hosts: log in there once with ssh",
+            code="FORBIDDEN",
+        )
+    return Hop(address=where.address, port=where.port, user=where.user, host_key=pinned)
+
+
+def jump_targets(host: Host) -> list[Target]:
+    """The hosts on the way to a host, in order."""
+    jump = resolve(host.target).jump
+    if not jump:
+        return []
+    return [Target(name, name, port, user) for name, user, port in split_jump(jump)]
+
+
+async def _open_jumps(
+    host: Host, key: QueenKey, comment: str, end: Hop, remote: Remote
+) -> list[Hop]:
+    """Let the queen pass every host on the way, each to the next one alone."""
+    targets = jump_targets(host)
+    hops = [await hop_of(target) for target in targets]
+    for number, target in enumerate(targets):
+        following = hops[number + 1] if number + 1 < len(hops) else end
+        tag = f"{comment}-{host.name}"
+        line = own_key.jump_line(key.public_key, tag, following.address, following.port)
+        before = ",".join(f"{h.user}@{h.address}:{h.port}" for h in hops[:number])
+        through = replace(target, jump=before or None)
+        remote.tell(f"letting the queen pass {target.name}")
+        try:
+            async with await Shell.open(through) as shell:
+                passing = Remote(Host(target.name), shell, remote.tell)
+                await passing.allow_key(line)
+        except RbeeError as error:
+            raise RbeeError(f"{host.name}: on the way: {error.message}", code=error.code) from error
+    return hops
