@@ -16,6 +16,7 @@ from rbee_agent.queen.api.app import make_app
 from rbee_agent.queen.service import Queen, QueenOptions
 from rbee_agent.queen.statics import parse
 from rbee_agent.runtime.files import read_json, write_atomic
+from rbee_agent.runtime.processes import Identity
 from rbee_agent.settings.config import QueenSettings
 from rbee_agent.settings.places import Places
 from rbee_agent.settings.secret import Secret
@@ -73,16 +74,11 @@ def refuse_second(places: Places) -> None:
 
 
 def _lives(record: dict[str, object]) -> bool:
-    import psutil
-
+    """Whether the process of a record still runs; one that is dead but not reaped does not."""
     pid, started = record.get("pid"), record.get("start_time")
-    if not isinstance(pid, int) or pid == os.getpid():
+    if not isinstance(pid, int) or not isinstance(started, int | float) or pid == os.getpid():
         return False
-    try:
-        process = psutil.Process(pid)
-        return not isinstance(started, (int, float)) or abs(process.create_time() - started) < 2.0
-    except psutil.Error:
-        return False
+    return Identity(pid, started).alive
 
 
 def _write_record(places: Places, url: str) -> None:

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from typing import Any
 import psutil
 
 from rbee_agent.errors import EXIT_CONFLICT, Conflict, RbeeError
+from rbee_agent.runtime import processes
 from rbee_agent.runtime.files import read_json
+from rbee_agent.runtime.processes import Identity
 from rbee_agent.settings.places import Places
 
 START_TIMEOUT_S = 20.0
@@ -46,15 +48,15 @@ class Running:
     """A daemon that lives, as its record and the system agree."""
 
     name: str
-    pid: int
-    start_time: float
+    identity: Identity
     url: str
     version: str | None = None
     node_id: str | None = None
 
-    def process(self) -> psutil.Process | None:
-        """The process, if it still is the one of the record."""
-        return same_process(self.pid, self.start_time)
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.identity.pid
 
 
 def queen_agent(places: Places) -> Agent:
@@ -67,17 +69,6 @@ def hive_agent(places: Places) -> Agent:
     return Agent("hive", ("rbee_agent.hive", "serve"), places.hive_record, places.logs / "hive.log")
 
 
-def same_process(pid: int, start_time: float) -> psutil.Process | None:
-    """The living process with that pid, unless the pid was given to another one since."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process if abs(process.create_time() - start_time) < 2.0 else None
-    except psutil.Error:
-        return None
-
-
 def running(agent: Agent) -> Running | None:
     """The daemon that the record names, if it lives."""
     record = read_json(agent.record)
@@ -86,15 +77,14 @@ def running(agent: Agent) -> Running | None:
     try:
         found = Running(
             agent.name,
-            int(record["pid"]),
-            float(record["start_time"]),
+            Identity(int(record["pid"]), float(record["start_time"])),
             str(record["url"]),
             record.get("version"),
             record.get("node_id"),
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return found if found.process() is not None else None
+    return found if found.identity.alive else None
 
 
 @contextmanager
@@ -184,17 +174,17 @@ async def stop(found: Running, *, timeout: float = STOP_TIMEOUT_S) -> bool:
     Returns:
         Whether it ended by itself within `timeout` seconds.
     """
-    process = found.process()
-    if process is None:
-        return True
-    return await end([process], timeout=timeout)
+    gently = await processes.stop(found.identity, grace_s=timeout)
+    with suppress(ChildProcessError):
+        os.waitpid(found.pid, os.WNOHANG)  # reaped, where it was started by this very process
+    return gently
 
 
-async def end(processes: list[psutil.Process], *, timeout: float) -> bool:
+async def end(found: list[psutil.Process], *, timeout: float) -> bool:
     """SIGTERM, wait, SIGKILL what is left; psutil refuses pids that changed hands."""
-    for process in processes:
+    for process in found:
         _signal(process, kill=False)
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, found, timeout)
     for process in alive:
         _signal(process, kill=True)
     if alive:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from rbee_agent.errors import Conflict, RbeeError
+from rbee_agent.runtime.processes import Identity
 from rbee_agent.settings.places import Places
 from rbee_tui.fleet import local
 
@@ -73,7 +74,7 @@ async def test_a_daemon_is_started_found_and_stopped(daemon, tmp_path: Path) -> 
     assert os.getsid(started.pid) == started.pid
     assert await local.stop(started)
     assert local.running(agent) is None
-    assert local.same_process(started.pid, started.start_time) is None
+    assert not started.identity.alive
 
 
 async def test_a_daemon_that_ignores_sigterm_is_killed(daemon, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ async def test_a_daemon_that_ignores_sigterm_is_killed(daemon, tmp_path: Path) -
     started = await local.start(daemon("deaf"), env=env(tmp_path))
 
     assert not await local.stop(started, timeout=0.3)
-    assert started.process() is None
+    assert not started.identity.alive
 
 
 async def test_the_daemons_own_words_are_in_the_error(daemon, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ async def test_a_pid_that_changed_hands_is_not_killed() -> None:
     with subprocess.Popen(words) as stranger:  # noqa: ASYNC220
         try:
             theirs = psutil.Process(stranger.pid).create_time()
-            old = local.Running("queen", stranger.pid, theirs - 50, "http://x")
+            old = local.Running("queen", Identity(stranger.pid, theirs - 50), "http://x")
             assert await local.stop(old)
             assert stranger.poll() is None
         finally:
