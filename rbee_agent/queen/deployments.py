@@ -20,6 +20,7 @@ from rbee_agent.observe import logs
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fit import Choice, choose_node
+from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.queue import is_special
 from rbee_agent.queen.registry import Node, Registry, Worker
@@ -86,6 +87,10 @@ class Deployments:
             self.wishes[wish_id] = Deployment.read_json(value)
         group.create_task(self._run(), name="deployments")
 
+    def stop(self) -> None:
+        """Start nothing more."""
+        self._group = None
+
     # -- what callers ask -------------------------------------------------------------------
 
     async def add(self, request: DeploymentRequest, *, on_demand: bool = False) -> Deployment:
@@ -147,7 +152,7 @@ class Deployments:
             return None
         if self._group is not None and task.model not in self._busy:
             self._busy.add(task.model)
-            self._group.create_task(self._on_demand(task), name=f"on demand {task.model}")
+            self._group.create_task(guarded(self._on_demand(task), f"on demand {task.model}"))
         return f"a worker of {task.model} is being started"
 
     def _how_it_goes(self, mine: list[Deployment]) -> str:
@@ -186,7 +191,7 @@ class Deployments:
             self._news.clear()
             for wish in list(self.wishes.values()):
                 if wish.id not in self._busy:
-                    await self._look_at(wish)
+                    await guarded(self._look_at(wish), f"deployment {wish.id}")
             for model in self._tasks.queue.models():
                 self.on_news(model)
             due = min(self._retry_at.values(), default=None)
@@ -243,10 +248,11 @@ class Deployments:
         return f"worker {info.id} is {info.state.value}: {info.error or 'no reason given'}{tail}"
 
     def _fulfil(self, wish: Deployment) -> None:
-        assert self._group is not None  # noqa: S101 - the loop runs in it
+        if self._group is None:
+            return
         self._busy.add(wish.id)
         self._retry_at.pop(wish.id, None)
-        self._group.create_task(self._spawn(wish), name=f"spawn for {wish.id}")
+        self._group.create_task(guarded(self._spawn(wish), f"spawn for {wish.id}"))
 
     async def _spawn(self, wish: Deployment) -> None:
         """Have one worker more of a wish."""

@@ -59,6 +59,10 @@ class Dispatcher:
         self._group = group
         self.poke_all()
 
+    def stop(self) -> None:
+        """Start nothing more; what runs is left to the end of the group."""
+        self._group = None
+
     def poke_all(self) -> None:
         """Look at every model that tasks wait for."""
         for model in self._tasks.queue.models():
@@ -150,6 +154,12 @@ class Dispatcher:
             if task.lost_reason is None or task.state.final:
                 raise
             again = Broken(task.lost_reason, blame=False)
+        except Exception as error:
+            # A bug of ours ends one task, not the queen.
+            self._log.exception("a task failed", job_id=task.job_id)
+            await self._tasks.fail(
+                task, RbeeError(f"an internal error ({type(error).__name__}); see the queen's log")
+            )
         finally:
             self._registry.release(worker_id, task.job_id)
         if again is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -55,6 +55,8 @@ class Links:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._settled: dict[str, asyncio.Event] = {}
         self._log = logs.get("links")
+        self.reach: Callable[[str, WorkerInfo], WorkerInfo] = _as_it_is
+        """Turns a worker's address on its host into one that we get to."""
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Open the links to all nodes that were registered before."""
@@ -65,6 +67,10 @@ class Links:
     async def register(self, registration: NodeRegistration) -> Node:
         """Know a node from now on, durably, and open its link (anew when its address changed)."""
         await self._store.put(KIND, registration.node_id, registration.dump_json())
+        return self._open(registration)
+
+    def attach(self, registration: NodeRegistration) -> Node:
+        """Know a node for the life of this process: its address is made anew at each start."""
         return self._open(registration)
 
     async def forget(self, node_id: str) -> None:
@@ -160,7 +166,12 @@ class Links:
         wait = BACKOFF_FIRST_S
         while True:
             heard = node.last_sign
-            problem = await self._hold(node)
+            problem = "an internal error"
+            try:
+                problem = await self._hold(node)
+            except Exception:
+                # One odd hive must not take the queen with it.
+                self._log.exception("link failed", node=node.id)
             self._log.info("link broke", node=node.id, problem=problem)
             if node.last_sign != heard:
                 wait = BACKOFF_FIRST_S
@@ -255,10 +266,12 @@ class Links:
                 registry.apply_telemetry(node, Telemetry.read_json(data))
                 self._feed.telemetry(data)
             case "snapshot":
-                registry.apply_snapshot(node, HiveSnapshot.read_json(data))
+                snapshot = HiveSnapshot.read_json(data)
+                workers = [self.reach(node.id, info) for info in snapshot.workers]
+                registry.apply_snapshot(node, snapshot.model_copy(update={"workers": workers}))
                 self._settled[node.id].set()
             case "worker":
-                registry.apply_worker(node, WorkerInfo.read_json(data))
+                registry.apply_worker(node, self.reach(node.id, WorkerInfo.read_json(data)))
             case "worker_gone":
                 registry.worker_gone(str(json.loads(data)["id"]), "its hive ended it")
             case "model":
@@ -284,6 +297,10 @@ class Links:
         if registration.token:
             headers["Authorization"] = f"Bearer {registration.token}"
         return headers
+
+
+def _as_it_is(_: str, info: WorkerInfo) -> WorkerInfo:
+    return info
 
 
 def _decode(raw: bytes) -> Any:

@@ -29,6 +29,8 @@ from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.deployments import Deployments
 from rbee_agent.queen.dispatch import Dispatcher
 from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.guard import guarded
+from rbee_agent.queen.hosts import Hosts
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.metrics import QueenMetrics, gauge
 from rbee_agent.queen.prediction import Predictor
@@ -98,6 +100,7 @@ class Queen:
         self.keys = KeyRing(store, clock)
         self.access = Access(self.keys, open=settings.token is None)
         self.links = Links(session, self.registry, self.feed, store, clock)
+        self.hosts = Hosts(store, self.links, self.feed, clock, options.places.state)
         adapters: dict[str, Adapter] = {
             "rbee": WorkerAdapter(session),
             "llama": LlamaServerAdapter(session),
@@ -165,6 +168,7 @@ class Queen:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 await self.links.start(group)
+                await self.hosts.start(group)
                 await self._find_local_hive()
                 self.statics.start(group)
                 await recover(self)
@@ -175,6 +179,9 @@ class Queen:
                 self.feed.narrate(f"the queen {__version__} is here")
                 await stop.wait()
                 self.ready = False
+                self._group = None
+                self.dispatcher.stop()
+                self.deployments.stop()
                 self.feed.close()
                 raise _Stopped
         except* _Stopped:
@@ -186,6 +193,7 @@ class Queen:
         """Close the files and connections; `run` does it at its end."""
         for task in self.tasks.queue.open.values():
             task.journal.close()
+        self.hosts.close()
         await self._session.close()
         await self.store.close()
 
@@ -280,7 +288,7 @@ class Queen:
         if self._group is None:
             work.close()
             return
-        self._group.create_task(work)
+        self._group.create_task(guarded(work, "later"))
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -336,15 +344,19 @@ class Queen:
             await asyncio.sleep(HOUSEKEEPING_S)
             now = self.clock.monotonic()
             self.metrics.loop_lag.set(max(0.0, now - before - HOUSEKEEPING_S))
-            for model in self.registry.trust_again():
-                self.dispatcher.poke(model)
-            for task in self.tasks.queue.promote(now - self.settings.promote_after_s):
-                self.tasks.changed(task)
-            self.sessions.sweep()
-            self._report(now)
+            await guarded(self._tidy(now), "housekeeping")
             if now - forgotten >= FORGET_EVERY_S:
                 forgotten = now
                 await self._forget()
+
+    async def _tidy(self, now: float) -> None:
+        """What is due every second."""
+        for model in self.registry.trust_again():
+            self.dispatcher.poke(model)
+        for task in self.tasks.queue.promote(now - self.settings.promote_after_s):
+            self.tasks.changed(task)
+        self.sessions.sweep()
+        self._report(now)
 
     def _report(self, now: float) -> None:
         """Tell the callers who read how it goes: their place, or speed and budgets."""

@@ -6,6 +6,8 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from aiohttp import web
+
 from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.http.server import Server
 from rbee_agent.queen.api.app import make_app
@@ -35,10 +37,12 @@ class InProcessQueen:
         self._running: asyncio.Task[None] | None = None
         self._server: Server | None = None
         self.queen: Queen
+        self.app: web.Application
 
     async def __aenter__(self) -> Self:
         self.queen = await Queen.open(self._options)
-        self._server = Server(make_app(self.queen), shutdown_timeout=0.05)
+        self.app = make_app(self.queen)
+        self._server = Server(self.app, shutdown_timeout=0.05)
         await self._server.start("127.0.0.1", 0, choose="another port")
         self._running = asyncio.get_running_loop().create_task(self.queen.run(self._stop))
         async with asyncio.timeout(10):

@@ -21,6 +21,7 @@ class Caller:
 
     def __init__(self, queen: InProcessQueen) -> None:
         self.queen = queen.queen
+        self.queen_app = queen.app
         self.http = httpx.AsyncClient(base_url=queen.url, timeout=20.0)
 
     async def register(self, hive: FakeHive) -> None:
