@@ -176,7 +176,8 @@ async def stop(found: Running, *, timeout: float = STOP_TIMEOUT_S) -> bool:
     """
     gently = await processes.stop(found.identity, grace_s=timeout)
     with suppress(ChildProcessError):
-        os.waitpid(found.pid, os.WNOHANG)  # reaped, where it was started by this very process
+        # Reaped, where it was started by this very process.
+        os.waitpid(found.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
     return gently
 
 
