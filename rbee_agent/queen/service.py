@@ -143,6 +143,7 @@ class Queen:
         self.dispatcher.wants = self.deployments.wanted_by
         self.deployments.on_news = self.dispatcher.poke
         self.tasks.later = self.later
+        self.tasks.on_end = self.tap.ended
         self.metrics.watch(self._gauges)
 
     @classmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from rbee_agent.contracts.events import TapChunk, TapStream
 from rbee_agent.contracts.tasks import TaskState
+from rbee_agent.queen.task import Task
 from rbee_agent.queen.tasks import Tasks
 from rbee_agent.runtime.clock import Clock
 from rbee_agent.wire.sse import encode
@@ -46,6 +47,7 @@ class Tap:
         self._clock = clock
         self._watchers: set[_Watcher] = set()
         self._seen: dict[str, _Seen] = {}
+        self._ended: list[Task] = []
         self._ticker: asyncio.TimerHandle | None = None
 
     async def read(self, *, owner: str | None, text: bool) -> AsyncGenerator[bytes, None]:
@@ -97,53 +99,40 @@ class Tap:
             watcher.waiting.append(encode(chunk.dump_json(), event="tap"))
             watcher.news.set()
 
+    def ended(self, task: Task) -> None:
+        """A task ended: its last words are in the next chunk."""
+        if self._watchers:
+            self._ended.append(task)
+
     def _streams(self) -> list[tuple[str, TapStream]]:
+        """What each stream said since the last tick, with its owner."""
         now = self._clock.monotonic()
-        found: list[tuple[str, TapStream]] = []
-        live = {
-            task.job_id: task
-            for task in [*self._tasks.queue.open.values(), *self._tasks.ending.values()]
-            if task.stream.started
-        }
-        for job_id in [*self._seen]:
-            if job_id not in live:
-                info = self._tasks.recent.get(job_id)
-                del self._seen[job_id]
-                if info is not None:
-                    found.append(
-                        (
-                            "",
-                            TapStream.model_construct(
-                                job_id=job_id,
-                                model=info.model,
-                                worker_id=info.worker_id,
-                                tokens_out=info.timings.tokens_out,
-                                tokens_per_s=0.0,
-                                text=None,
-                                state=info.state.value,
-                            ),
-                        )
-                    )
-        for job_id, task in live.items():
-            seen = self._seen.get(job_id) or _Seen(0, task.stream.last_index + 1, now)
-            position, frames = task.stream.tokens_since(seen.position)
-            tokens = task.stream.last_index + 1
-            if position == seen.position and job_id in self._seen:
-                continue
-            took = now - seen.at
-            self._seen[job_id] = _Seen(position, tokens, now)
-            found.append(
-                (
-                    task.owner,
-                    TapStream.model_construct(
-                        job_id=job_id,
-                        model=task.model,
-                        worker_id=task.worker_id,
-                        tokens_out=tokens,
-                        tokens_per_s=round((tokens - seen.tokens) / took, 1) if took > 0 else 0.0,
-                        text="".join(json.loads(frame)["t"] for frame in frames),
-                        state=(task.state if task.state.final else TaskState.RUNNING).value,
-                    ),
-                )
-            )
+        ended, self._ended = self._ended, []
+        running = [task for task in self._tasks.queue.open.values() if task.stream.started]
+        found = [
+            (task.owner, stream)
+            for task in [*running, *ended]
+            if (stream := self._news(task, now)) is not None
+        ]
+        for task in ended:
+            self._seen.pop(task.job_id, None)
         return found
+
+    def _news(self, task: Task, now: float) -> TapStream | None:
+        seen = self._seen.get(task.job_id)
+        if seen is None:
+            seen = _Seen(0, task.stream.last_index + 1, now)
+        elif seen.position == len(task.stream):
+            return None
+        position, frames = task.stream.tokens_since(seen.position)
+        tokens, took = task.stream.last_index + 1, now - seen.at
+        self._seen[task.job_id] = _Seen(position, tokens, now)
+        return TapStream.model_construct(
+            job_id=task.job_id,
+            model=task.model,
+            worker_id=task.worker_id,
+            tokens_out=tokens,
+            tokens_per_s=round((tokens - seen.tokens) / took, 1) if took > 0 else 0.0,
+            text="".join(json.loads(frame)["t"] for frame in frames),
+            state=(task.state if task.state.final else TaskState.RUNNING).value,
+        )

@@ -55,6 +55,8 @@ class Tasks:
         self.recent: OrderedDict[str, TaskInfo] = OrderedDict()
         self.later: Callable[[Coroutine[Any, Any, None]], None] = _close
         """Runs an ending that nobody waits for; the queen's task group owns it."""
+        self.on_end: Callable[[Task], None] = _ignore
+        """Told of each task that has just ended."""
         self._store = store
         self._feed = feed
         self._clock = clock
@@ -242,6 +244,7 @@ class Tasks:
             self._log.error("journal", job_id=task.job_id, problem=error.message)
         task.stream.finish(event, frame)
         self._count(task, now)
+        self.on_end(task)
         self.changed(task)
         if running is not None and running is not asyncio.current_task():
             running.cancel()
@@ -304,6 +307,10 @@ class Tasks:
             return self.info(task).dump()
         info = self.recent.get(job_id)
         return None if info is None else info.dump()
+
+
+def _ignore(_: Task) -> None:
+    """Before anybody listens."""
 
 
 def _close(ending: Coroutine[Any, Any, None]) -> None:
