@@ -59,11 +59,10 @@ class Hosts:
         own = await self._own_key()
         return QueenKey(id=own.id, public_key=own.public)
 
-    async def add(self, registration: HostRegistration) -> HostInfo:
+    async def add(self, registration: HostRegistration) -> None:
         """Know a host from now on, durably; one that is known already changes its way."""
         await self._store.put(KIND, registration.name, registration.dump_json())
         await self._open(registration)
-        return self._info(self._all[registration.name])
 
     async def remove(self, name: str) -> None:
         """Forget a host and its hive; what runs there goes on.
@@ -79,6 +78,17 @@ class Hosts:
         await self._links.forget(host.registration.node_id)
         if self._tunnels is not None:
             self._tunnels.remove(name)
+
+    def info(self, name: str) -> HostInfo:
+        """One host, without its token.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        host = self._all.get(name)
+        if host is None:
+            raise NotFound(f"no host {name}; GET /v2/hosts lists them")
+        return self._info(host)
 
     def infos(self) -> list[HostInfo]:
         """Every host, without its token."""

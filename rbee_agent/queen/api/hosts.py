@@ -10,13 +10,18 @@ from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.routes import ADMIN, READ, Route, queen_of
 
 MAX_BODY = 64 * 1024
+REPORT_WAIT_S = 5.0
+"""How long an answer waits for the hive's first report."""
 
 
 async def add(request: web.Request) -> web.Response:
     """Know a host, connect to it, and take up its hive."""
     body = await read_json_object(request, max_bytes=MAX_BODY)
-    made = await queen_of(request).hosts.add(HostRegistration.model_validate(body))
-    return json_response(made.dump())
+    registration = HostRegistration.model_validate(body)
+    queen = queen_of(request)
+    await queen.hosts.add(registration)
+    await queen.links.settled(REPORT_WAIT_S, registration.node_id)
+    return json_response(queen.hosts.info(registration.name).dump())
 
 
 async def hosts(request: web.Request) -> web.Response:
