@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
 from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
 from rbee_agent.queen.catalog import Catalog
+from rbee_agent.queen.policy import Policy, fleet_data
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.task import Task, body_hash
 from rbee_agent.queen.tasks import Tasks
@@ -31,6 +33,7 @@ class Admission:
     settings: QueenSettings
     clock: Clock
     new_id: IdFactory
+    policy: Policy
     on_accepted: Callable[[Task], None]
     entering: int = 0
     """Tasks on their way to the disk: they count for the queue's limit."""
@@ -61,6 +64,8 @@ class Admission:
             task.hold = hold
             self._check(task, who)
             self._predict(task)
+            if self.policy.has("admit"):
+                await self.policy.admit(task, self._fleet(task.model))
             await self._make_room(task)
         except RbeeError as error:
             # A repeated POST of a task that has ended is answered, whatever holds for new ones.
@@ -168,6 +173,11 @@ class Admission:
             body_sha256=body,
             deadline=deadline,
         )
+
+    def _fleet(self, model: str) -> dict[str, Any]:
+        queue = self.tasks.queue
+        views = list(self.registry.index(model) or ())
+        return fleet_data(views, waiting=queue.depth, running=queue.running)
 
     def _predict(self, task: Task) -> None:
         """Work out when it will start, and refuse what cannot be on time.

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rbee_agent.adapters.base import Adapter, Target
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import RbeeError, Unavailable, Unreachable
 from rbee_agent.observe import logs
-from rbee_agent.queen.placement import Decision, Need, decide
+from rbee_agent.queen.guard import guarded
+from rbee_agent.queen.placement import Decision, Need, decide, usable_workers
+from rbee_agent.queen.policy import Policy, fleet_data
 from rbee_agent.queen.registry import Registry, Worker
 from rbee_agent.queen.relay import PROBE_S, Broken, Relay
 from rbee_agent.queen.task import Task
@@ -39,6 +42,7 @@ class Dispatcher:
         adapters: Mapping[str, Adapter],
         clock: Clock,
         *,
+        policy: Policy,
         strategy: str = "affinity",
     ) -> None:
         self.strategy = strategy
@@ -49,6 +53,10 @@ class Dispatcher:
         self._adapters = adapters
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
+        self._policy = policy
+        self._asked: dict[str, None] = {}
+        """Models that the policy script is to be asked about, in order."""
+        self._news = asyncio.Event()
         self._turn = 0
         self._log = logs.get("dispatch")
         registry.on_capacity = self.poke
@@ -57,6 +65,7 @@ class Dispatcher:
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run tasks in `group` from now on."""
         self._group = group
+        group.create_task(self._ask_policy(), name="policy")
         self.poke_all()
 
     def stop(self) -> None:
@@ -71,6 +80,10 @@ class Dispatcher:
     def poke(self, model: str) -> None:
         """Place what can be placed of the tasks that wait for a model, in their order."""
         if self._group is None:
+            return
+        if self._policy.has("place"):
+            self._asked[model] = None
+            self._news.set()
             return
         tried: set[Task] = set()
         while True:
@@ -93,14 +106,48 @@ class Dispatcher:
         else:
             self._tasks.waits(task, "others wait in front of it")
 
-    def place(self, task: Task) -> Decision:
-        """Decide for one task and note why."""
+    async def _ask_policy(self) -> None:
+        """Place with the policy script: one question at a time, in the order of the poking."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._asked:
+                model = next(iter(self._asked))
+                del self._asked[model]
+                await guarded(self._poke_with_policy(model), f"policy for {model}")
+
+    async def _poke_with_policy(self, model: str) -> None:
+        tried: set[Task] = set()
+        while self._group is not None:
+            task = next((t for t in self._tasks.queue.next_up(model) if t not in tried), None)
+            if task is None:
+                return
+            tried.add(task)
+            need = self.need(task)
+            usable = usable_workers(self._registry.index(model), need)
+            fleet = fleet_data(
+                usable, waiting=self._tasks.queue.depth, running=self._tasks.queue.running
+            )
+            named, said = await self._policy.place(task, need, usable, fleet)
+            if task not in self._tasks.queue.next_up(model):
+                continue  # cancelled, or placed otherwise, while the script thought
+            decision = self.place(task, prefer=named, said=said)
+            if decision.worker_id is not None:
+                self._start(task, decision)
+
+    def place(self, task: Task, *, prefer: str | None = None, said: str | None = None) -> Decision:
+        """Decide for one task and note why; `prefer` and `said` come from the policy script."""
         began = self._clock.monotonic()
         self._turn += 1
         need = self.need(task)
         decision = decide(
-            self._registry.index(task.model), need, strategy=self.strategy, turn=self._turn
+            self._registry.index(task.model),
+            need,
+            strategy=self.strategy,
+            turn=self._turn,
+            prefer=prefer,
         )
+        decision = replace(decision, at=self._clock.utc(), policy=said)
         task.decision = decision
         metrics = self._tasks.metrics
         metrics.placement_seconds.observe(self._clock.monotonic() - began)

@@ -138,7 +138,12 @@ class Decision:
 
 
 def decide(
-    index: ModelIndex | None, need: Need, *, strategy: str = "affinity", turn: int = 0
+    index: ModelIndex | None,
+    need: Need,
+    *,
+    strategy: str = "affinity",
+    turn: int = 0,
+    prefer: str | None = None,
 ) -> Decision:
     """Choose a worker.
 
@@ -147,10 +152,16 @@ def decide(
         need: what the task asks.
         strategy: affinity, least-loaded, vram-aware or round-robin.
         turn: number of this decision, for round-robin.
+        prefer: the worker that the policy script named; taken if it may take the task.
     """
     if index is None or not len(index):
         return Decision(None, "none", f"no worker has {need.model}", need, strategy, (), 0, turn)
     seen, usable = _candidates(index, need)
+    named = next((view for view in usable if view.id == prefer), None)
+    if named is not None:
+        return Decision(
+            named.id, "placed", "the policy chose it", need, strategy, tuple(seen), len(index), turn
+        )
     if usable:
         chosen, reason = _choose(usable, need, strategy, turn)
         return Decision(chosen.id, "placed", reason, need, strategy, tuple(seen), len(index), turn)
@@ -164,6 +175,11 @@ def decide(
     first = (busy or coming or [r for r in reasons if r is not None])[0]
     text = first[1] if len(seen) == 1 else f"{first[1]} (of {len(index)} workers of the model)"
     return Decision(None, outcome, text, need, strategy, tuple(seen), len(index), turn)
+
+
+def usable_workers(index: ModelIndex | None, need: Need) -> list[WorkerView]:
+    """The best workers that may take the task now, at most `CANDIDATES`."""
+    return [] if index is None else _candidates(index, need)[1]
 
 
 def filter_reason(view: WorkerView, need: Need) -> tuple[str, str] | None:

@@ -33,6 +33,7 @@ from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.hosts import Hosts
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.metrics import QueenMetrics, gauge
+from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.recovery import recover
 from rbee_agent.queen.registry import Registry
@@ -107,8 +108,16 @@ class Queen:
             "openai": OpenAiAdapter(session),
             **options.extra_adapters,
         }
+        self.policy = Policy(
+            store, self.feed, self.metrics, fail_closed=settings.policy_fail_closed
+        )
         self.dispatcher = Dispatcher(
-            self.tasks, self.registry, adapters, clock, strategy=settings.strategy
+            self.tasks,
+            self.registry,
+            adapters,
+            clock,
+            policy=self.policy,
+            strategy=settings.strategy,
         )
         self.statics = Statics(
             options.static_workers, self.registry, adapters, options.upstream_token
@@ -133,8 +142,10 @@ class Queen:
             settings=settings,
             clock=clock,
             new_id=options.new_id,
+            policy=self.policy,
             on_accepted=self._accepted,
         )
+        self.feed.source("policy", self._policy_data)
         self.tap = Tap(self.tasks, clock)
         self.ready = False
         self._session = session
@@ -195,6 +206,7 @@ class Queen:
         for task in self.tasks.queue.open.values():
             task.journal.close()
         self.hosts.close()
+        await self.policy.close()
         await self._session.close()
         await self.store.close()
 
@@ -268,7 +280,7 @@ class Queen:
                 queue_depth=self.tasks.queue.depth,
                 queue_limit=self.settings.queue_limit,
                 running=self.tasks.queue.running,
-                policy=self.settings.strategy,
+                policy=script.name if (script := self.policy.script) else self.settings.strategy,
             ),
             nodes=[self.registry.node_info(node) for node in self.registry.nodes.values()],
             workers=[self.registry.worker_info(w) for w in self.registry.workers.values()],
@@ -297,6 +309,7 @@ class Queen:
         self.journals.prepare()
         await self.catalog.load()
         await self.keys.load()
+        await self.policy.load()
         from rbee_agent.contracts.keys import Role
         from rbee_agent.runtime.files import secret_file
 
@@ -336,6 +349,10 @@ class Queen:
 
     def _unread(self, task: Task) -> None:
         self.later(self.tasks.cancel(task, "its reader is gone"))
+
+    def _policy_data(self, _: str) -> dict[str, Any] | None:
+        script = self.policy.script
+        return None if script is None else {"name": script.name, "hooks": list(script.hooks)}
 
     async def _housekeeping(self) -> None:
         """Once a second: trust again, promote, forget what is old, measure the loop's lag."""

@@ -9,7 +9,7 @@ from aiohttp import web
 from rbee_agent.errors import Unavailable
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import bearer, correlate, refuse_web_pages
-from rbee_agent.queen.api import fleet, hosts, meta, models, tasks
+from rbee_agent.queen.api import fleet, hosts, meta, models, policy, tasks
 from rbee_agent.queen.api.openapi import document
 from rbee_agent.queen.api.routes import PUBLIC, QUEEN, Handler, Route, queen_of, set_who
 from rbee_agent.queen.service import Queen
@@ -18,7 +18,8 @@ from rbee_agent.wire.versions import check_peer
 
 def all_routes() -> list[Route]:
     """Every route of the queen."""
-    routes = [*tasks.ROUTES, *fleet.ROUTES, *hosts.ROUTES, *models.ROUTES, *meta.ROUTES]
+    rooms = (tasks, fleet, hosts, models, policy, meta)
+    routes = [route for room in rooms for route in room.ROUTES]
     described = document([*routes, _openapi_route(_never)])
 
     async def openapi(_: web.Request) -> web.StreamResponse:
