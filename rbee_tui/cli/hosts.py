@@ -207,8 +207,8 @@ def status(ctx: typer.Context, names: Names = None, all: All = False, json: Json
 @command(app, "logs")
 def logs(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1)] = 100,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A host of hives.toml.")],
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="At most so many.")] = 100,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """The log of a host's hive.
