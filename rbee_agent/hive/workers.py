@@ -12,6 +12,7 @@ from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.models import ModelFile
 from rbee_agent.contracts.nodes import WorkerGauge
+from rbee_agent.contracts.routes import WORKER_PORTS
 from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerReady
 from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
 from rbee_agent.hive.backends import Backends, choose
@@ -297,10 +298,11 @@ class Workers:
     def _choose_port(self) -> int:
         """The first port from the configured one that nobody has or was promised."""
         promised = {worker.record.port for worker in self._all.values()}
-        for port in range(self._port_first, min(self._port_first + 1000, 65536)):
+        for port in range(self._port_first, min(self._port_first + WORKER_PORTS, 65536)):
             if port not in promised and _is_free(port):
                 return port
-        raise Unavailable(f"no free port for a worker from {self._port_first}")
+        last = self._port_first + WORKER_PORTS - 1
+        raise Unavailable(f"no free port for a worker in {self._port_first} to {last}")
 
 
 def _check_memory(record: WorkerRecord, device: Device, holders: list[str]) -> None:

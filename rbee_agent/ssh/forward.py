@@ -14,6 +14,7 @@ class LocalEnd(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._far: _FarEnd | None = None
+        self._early = bytearray()
         self._ended = False
         self.said_all = False
 
@@ -23,11 +24,18 @@ class LocalEnd(asyncio.Protocol):
         return self._far
 
     def ready(self) -> None:
-        """The far end stands: read."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-        elif self._far is not None:
+        """The far end stands: hand over what came early, and read on."""
+        if self._far is None:
+            return
+        if self._early:
+            self._far.write(bytes(self._early))
+            self._early.clear()
+        if self.said_all:
+            self._far.write_eof()
+        if self._transport is None or self._transport.is_closing():
             self._far.close()
+        else:
+            self._transport.resume_reading()
 
     def write(self, data: bytes) -> None:
         """Bytes from afar."""
@@ -70,13 +78,17 @@ class LocalEnd(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes for the host."""
-        if self._far is not None:
+        if self._far is not None and self._far.stands:
             self._far.write(data)
+        else:
+            # uvloop starts to read behind connection_made, whatever was paused in it.
+            self._early += data
+            self.pause(True)
 
     def eof_received(self) -> bool:
         """Our side says no more, but may still listen; open until the far end said all too."""
         self.said_all = True
-        if self._far is None:
+        if self._far is None or not self._far.stands:
             return True
         self._far.write_eof()
         return not self._far.said_all
@@ -105,12 +117,19 @@ class _FarEnd(asyncssh.SSHTCPSession[bytes]):
     def __init__(self, near: LocalEnd) -> None:
         self._near = near
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
+        self._started = False
         self.said_all = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether it can be written to."""
+        return self._started and self._channel is not None
 
     def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
         self._channel = chan
 
     def session_started(self) -> None:
+        self._started = True
         self._near.ready()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002 - signature

@@ -201,6 +201,7 @@ class _Listener:
         self._socket.setblocking(False)
         self.local: int = self._socket.getsockname()[1]
         self._serving = group.create_task(self._serve(), name=f"forward {tunnel.name}:{port}")
+        self._serving.add_done_callback(lambda _: self._socket.close())
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -230,4 +231,3 @@ class _Listener:
     def close(self) -> None:
         """Accept nobody any more."""
         self._serving.cancel()
-        self._socket.close()

@@ -16,7 +16,7 @@ from rbee_tui.cli.session import Session
 from rbee_tui.fleet import hosts_file, link
 from rbee_tui.fleet.doctor import Finding, examine
 from rbee_tui.fleet.hosts_file import Host
-from rbee_tui.fleet.install import Package, install
+from rbee_tui.fleet.install import Package, from_source, install
 from rbee_tui.fleet.many import AT_A_TIME, Outcome, on_each
 from rbee_tui.fleet.remote import Remote
 from rbee_tui.fleet.wheels import Wheels
@@ -90,8 +90,9 @@ class Run:
         record = await remote.start("hive", env)
         result: Result = {"url": record["url"], "node_id": record.get("node_id")}
         if record.get("node_id") and record["node_id"] != remote.host.node_id:
-            fresh = replace(remote.host, node_id=record["node_id"])
-            hosts_file.put(self._session.places.hosts_file, fresh)
+            path = self._session.places.hosts_file
+            known = hosts_file.one(path, remote.host.name)
+            hosts_file.put(path, replace(known, node_id=record["node_id"]))
         if self._queen is None:
             remote.tell("runs; no queen to tell: `rbee up`, then `rbee hive start` again")
             return result | {"state": "running", "queen": None}
@@ -121,6 +122,11 @@ class Run:
         return {"state": "removed", "kept_models": kept}
 
     async def _install(self, remote: Remote) -> Result:
+        url = self._options.get("from_git") or remote.host.from_git
+        if url:
+            hosts_file.put(self._session.places.hosts_file, replace(remote.host, from_git=str(url)))
+            await remote.call("source", {"do": "pull", "url": url}, timeout=600.0)
+            return await from_source(remote, self._wheels, index=self._options.get("index"))
         assert self.own is not None  # noqa: S101 - `do` made it for these commands
         return await install(
             remote,

@@ -96,6 +96,7 @@ async def node_named(queen: Any, name: str | None) -> str | None:
     Raises:
         NotFound: there is none; the error names those there are.
     """
+    from rbee_agent.client.queen import items
     from rbee_agent.errors import NotFound
 
     if name is None:
@@ -104,6 +105,10 @@ async def node_named(queen: Any, name: str | None) -> str | None:
     for node in nodes:
         if name in (node.id, node.hostname):
             return str(node.id)
+    # A host that is reached by SSH is called as the operator added it, too.
+    for host in items(await queen.raw("GET", "/v2/hosts"), "hosts"):
+        if host["name"] == name:
+            return str(host["node_id"])
     there = ", ".join(node.hostname or node.id for node in nodes) or "none"
     raise NotFound(f"no host {name}; there are: {there}")
 

@@ -88,6 +88,29 @@ def check(remote: Remote, seen: dict[str, Any], *, compiles: bool) -> None:
         raise Refused(f"{remote.host.name} cannot take rbee yet:\n{lines}", code="CONFLICT")
 
 
+async def from_source(remote: Remote, store: Wheels, *, index: str | None = None) -> dict[str, Any]:
+    """Install what the host's own checkout holds.
+
+    Raises:
+        RbeeError: there is no checkout, or a step failed.
+    """
+    seen = await remote.look()
+    check(remote, seen, compiles=False)
+    kind = Kind.of(seen["facts"], remote.host.backend or str(seen["backend"]["name"]))
+    made = await remote.call("source", {"do": "wheel", "index": index}, timeout=INSTALL_S)
+    version = f"git-{made['commit'][:12]}"
+    async with store.building(kind):
+        llama = store.llama(kind)
+        if llama is None:
+            check(remote, seen, compiles=True)
+        else:
+            remote.tell(f"copying {llama.name}")
+            await remote.shell.put(llama, f"{INCOMING}/{llama.name}")
+        return await _finish(
+            remote, store, kind, version, str(made["wheel"]), llama, offline=False, index=index
+        )
+
+
 async def _transfer(
     remote: Remote, own: Package, store: Wheels, kind: Kind, *, offline: bool, index: str | None
 ) -> dict[str, Any]:
@@ -103,15 +126,32 @@ async def _transfer(
     if offline:
         remote.tell("gathering packages")
         files += await store.dependencies(kind, own.wheel)
+    for file in files:
+        remote.tell(f"copying {file.name}")
+        await remote.shell.put(file, f"{INCOMING}/{file.name}")
+    return await _finish(
+        remote, store, kind, own.version, own.wheel.name, llama, offline=offline, index=index
+    )
+
+
+async def _finish(
+    remote: Remote,
+    store: Wheels,
+    kind: Kind,
+    version: str,
+    wheel: str,
+    llama: Path | None,
+    *,
+    offline: bool,
+    index: str | None,
+) -> dict[str, Any]:
+    """Install from what was copied, keep what was compiled, put the copies away."""
     try:
-        for file in files:
-            remote.tell(f"copying {file.name}")
-            await remote.shell.put(file, f"{INCOMING}/{file.name}")
         result = await remote.call(
             "install",
             {
-                "version": own.version,
-                "wheel": own.wheel.name,
+                "version": version,
+                "wheel": wheel,
                 "llama": llama.name if llama else None,
                 "llama_requirement": wheels.llama_requirement(),
                 "cmake": wheels.CMAKE.get(kind.backend, ""),

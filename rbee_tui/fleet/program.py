@@ -12,6 +12,7 @@ _MODULES = (
     ("rbee_tui.fleet.onhost.daemon", "onhost/daemon.py"),
     ("rbee_tui.fleet.onhost.look", "onhost/look.py"),
     ("rbee_tui.fleet.onhost.install", "onhost/install.py"),
+    ("rbee_tui.fleet.onhost.source", "onhost/source.py"),
     ("rbee_tui.fleet.onhost.remove", "onhost/remove.py"),
     ("rbee_tui.fleet.onhost.keys", "onhost/keys.py"),
 )

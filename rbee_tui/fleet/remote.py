@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbee_agent.errors import CODES, EXIT_CONFLICT, RbeeError, Refused
-from rbee_agent.ssh.shell import Shell
+from rbee_agent.ssh.shell import OnLine, Shell
 from rbee_tui.fleet.hosts_file import Host
 from rbee_tui.fleet.program import program
 
@@ -126,7 +126,9 @@ class Remote:
         answer = result[-1].get("result")
         return answer if isinstance(answer, dict) else {}
 
-    async def agent(self, module: str, words: list[str], *, timeout: float) -> str:
+    async def agent(
+        self, module: str, words: list[str], *, timeout: float, on_line: OnLine | None = None
+    ) -> str:
         """Run a command line of the installed rbee there; its stdout.
 
         Raises:
@@ -135,7 +137,7 @@ class Remote:
         line = " ".join(shlex.quote(word) for word in words)
         # Records lie where agents started without a login keep them.
         script = f"unset XDG_RUNTIME_DIR; exec {_RELEASE} -P -m {module} {line}"
-        ran = await self.shell.run(script, timeout=timeout)
+        ran = await self.shell.run(script, timeout=timeout, on_line=on_line)
         if ran.code == 127:
             raise Refused(
                 f"{self.host.name}: rbee is not installed there: "
