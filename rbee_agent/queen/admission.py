@@ -61,6 +61,7 @@ class Admission:
             return task, self.answer(task), False
         try:
             task = self._task(request, self.catalog.resolve(request.model, who), body, who)
+            await self.catalog.save()
             task.hold = hold
             self._check(task, who)
             self._predict(task)

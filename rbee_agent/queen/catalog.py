@@ -7,13 +7,13 @@ from typing import Any
 
 from rbee_agent.contracts.models import CatalogModel, GgufFacts
 from rbee_agent.errors import NotFound, RbeeError
+from rbee_agent.models.references import is_reference, parse
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.registry import Registry
 from rbee_agent.security.keys import Identity
 from rbee_agent.store.base import Store
 
 KIND = "catalog"
-_SCHEMES = ("hf:", "https:", "file:")
 
 
 class Catalog:
@@ -26,6 +26,7 @@ class Catalog:
         self._feed = feed
         self._registry = registry
         self._models = {model.id: model for model in builtin}
+        self._unsaved: dict[str, CatalogModel] = {}
         feed.source("model", self._data)
 
     async def load(self) -> None:
@@ -38,6 +39,7 @@ class Catalog:
 
         Raises:
             NotFound: MODEL_NOT_FOUND with the nearest names, and how to get it.
+            Refused: a reference that does not parse.
             RbeeError: MODEL_DEPRECATED; FORBIDDEN for a reference that only an admin may use.
         """
         model = self._models.get(name)
@@ -49,10 +51,21 @@ class Catalog:
             return name
         if any(name in node.models for node in self._registry.nodes.values()):
             return name
-        if name.startswith(_SCHEMES):
+        if is_reference(name):
             who.require_admin("a model reference outside the catalog")
-            return name
+            entry = parse(name)
+            if entry.id not in self._models:
+                self._models[entry.id] = entry
+                self._unsaved[entry.id] = entry
+                self._feed.changed("model", entry.id)
+            return entry.id
         raise self._not_found(name)
+
+    async def save(self) -> None:
+        """Keep the entries that references made: workers are known by their ids."""
+        while self._unsaved:
+            _, entry = self._unsaved.popitem()
+            await self._store.put(KIND, entry.id, entry.dump_json())
 
     def get(self, model_id: str) -> CatalogModel:
         """One entry.

@@ -1,8 +1,12 @@
-"""Where a new worker fits: a pure function over the hosts' devices and their idle workers."""
+"""Where a new worker fits: a pure function over the hosts' devices and their idle workers.
+
+The queen plans with the estimate that the model's file allows, corrected by what workers of the
+model really took; the hive, who sees foreign processes, has the last word when it grants a lease.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rbee_agent.contracts.devices import Device
@@ -10,9 +14,22 @@ from rbee_agent.contracts.models import GgufFacts
 from rbee_agent.contracts.nodes import NodeState
 from rbee_agent.contracts.pools import Deployment
 from rbee_agent.errors import Unavailable
+from rbee_agent.models.estimate import estimate
 from rbee_agent.queen.registry import Node
 
-UNKNOWN_BYTES = 0
+DEFAULT_CONTEXT = 4096
+DEFAULT_SLOTS = 4
+"""What a hive gives a worker that is not asked for more; only for planning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """An on-demand worker that has nothing to do and may be ended."""
+
+    worker_id: str
+    node_id: str
+    device: str
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,60 +42,104 @@ class Choice:
     evict: list[str] = field(default_factory=list)
 
 
-def choose_node(wish: Deployment, nodes: Iterable[Node], facts: GgufFacts | None) -> Choice:
+def memory_need(wish: Deployment, facts: GgufFacts | None, correction: float = 1.0) -> int:
+    """Bytes that one worker of the wish takes; 0 while nothing is known of the model.
+
+    Args:
+        wish: what is wished for.
+        facts: of the model's file.
+        correction: measured peak over estimate of earlier workers of the model.
+    """
+    if facts is None:
+        return 0
+    longest = facts.context_length or DEFAULT_CONTEXT
+    guess = estimate(
+        facts,
+        context=wish.context or min(longest, DEFAULT_CONTEXT),
+        slots=wish.slots or DEFAULT_SLOTS,
+        kv_type=wish.extra.get("kv-type", "f16"),
+    )
+    return round(guess.total * correction)
+
+
+def choose_node(
+    wish: Deployment, nodes: Iterable[Node], need: int, idle: Sequence[Idle] = ()
+) -> Choice:
     """The best host for one worker more.
 
-    Prefers the named host, then one that has the file, then the most free memory.
+    Prefers a host where nobody must go, then one that has the file, then the most free memory.
+
+    Args:
+        wish: what is wished for.
+        nodes: every host.
+        need: bytes that the worker takes.
+        idle: workers that may be ended, in the order in which they should go.
 
     Raises:
         Unavailable: no host is online, or none has the backend or the memory; names the numbers.
     """
-    known = list(nodes)
+    able = _able(wish, list(nodes))
+    choices = [choice for node in able for choice in _on_node(wish, node, need, idle)]
+    if not choices:
+        most = max(_room(device) for node in able for device in _devices(node, wish))
+        raise Unavailable(
+            f"{wish.model} needs about {need / 2**20:.0f} MiB, the most that a device has free is "
+            f"{most / 2**20:.0f} MiB, and ending idle workers would not make enough room",
+            code="INSUFFICIENT_VRAM",
+            retry_after_ms=10_000,
+        )
+    return min(
+        choices,
+        key=lambda c: (
+            len(c.evict),
+            wish.model not in c.node.models,
+            -max(_room(device) for device in _devices(c.node, wish)),
+            c.node.id,
+        ),
+    )
+
+
+def _able(wish: Deployment, nodes: list[Node]) -> list[Node]:
+    """Hosts that are there, and have what the wish names."""
     there = [
         node
-        for node in known
+        for node in nodes
         if node.state is NodeState.ONLINE
         and not node.draining
         and node.info.devices
         and wish.node_id in (None, node.id)
     ]
     if not there:
-        named = f"host {wish.node_id}" if wish.node_id else "no host"
-        state = "is not online" if wish.node_id else "is online"
-        raise Unavailable(f"{named} {state}", code="POOL_UNAVAILABLE", retry_after_ms=5000)
-    able = [node for node in there if _has_backend(node, wish)]
+        named = f"host {wish.node_id} is not online" if wish.node_id else "no host is online"
+        raise Unavailable(named, code="POOL_UNAVAILABLE", retry_after_ms=5000)
+    able = [node for node in there if _devices(node, wish)]
     if not able:
-        have = sorted({backend for node in there for backend in node.info.backends})
+        have = sorted({device.backend for node in there for device in node.info.devices})
         raise Unavailable(
-            f"no host has {wish.backend or wish.device}; there is {', '.join(have) or 'nothing'}",
+            f"no host has {wish.device or wish.backend}; there is {', '.join(have)}",
             code="BACKEND_UNAVAILABLE",
         )
-    need = facts.tensor_bytes or facts.size if facts is not None else UNKNOWN_BYTES
-    ranked = sorted(
-        able, key=lambda node: (wish.model not in node.models, -_free(node, wish), node.id)
-    )
-    for node in ranked:
-        if _free(node, wish) >= need:
-            return Choice(node, wish.device, need)
-    most = max(_free(node, wish) for node in able)
-    raise Unavailable(
-        f"{wish.model} needs {need / 2**20:.0f} MiB, the most that a host has free is "
-        f"{most / 2**20:.0f} MiB",
-        code="INSUFFICIENT_VRAM",
-        retry_after_ms=10_000,
-    )
+    return able
 
 
-def _has_backend(node: Node, wish: Deployment) -> bool:
-    if wish.device is not None and not any(
-        wish.device in (device.id, device.uuid, device.backend) for device in node.info.devices
-    ):
-        return False
-    return wish.backend is None or wish.backend in node.info.backends
+def _on_node(wish: Deployment, node: Node, need: int, idle: Sequence[Idle]) -> list[Choice]:
+    """How the worker would fit on each device of a host."""
+    choices = []
+    for device in _devices(node, wish):
+        room, gone = _room(device), []
+        for worker in idle:
+            if room >= need:
+                break
+            if worker.node_id == node.id and worker.device == device.id:
+                room += worker.memory
+                gone.append(worker.worker_id)
+        if room >= need:
+            choices.append(Choice(node, wish.device, need, gone))
+    return choices
 
 
-def _free(node: Node, wish: Deployment) -> int:
-    return max((_room(device) for device in node.info.devices if _fits(device, wish)), default=0)
+def _devices(node: Node, wish: Deployment) -> list[Device]:
+    return [device for device in node.info.devices if _fits(device, wish)]
 
 
 def _room(device: Device) -> int:

@@ -89,6 +89,8 @@ class Registry:
         self._clock = clock
         self._indexes: dict[str, ModelIndex] = {}
         self._indexed: dict[str, str] = {}
+        self._peaks: dict[str, float] = {}
+        """By model: highest measured memory over the estimate."""
         feed.source("node", self.node_data)
         feed.source("worker", self.worker_data)
         feed.source("pull", self._pull_data)
@@ -131,6 +133,10 @@ class Registry:
                 "error": worker.info.error or worker.trouble,
             }
         )
+
+    def correction(self, model: str) -> float:
+        """How much more (or less) memory workers of a model took than was estimated."""
+        return self._peaks.get(model, 1.0)
 
     def workers_of(self, model: str) -> list[Worker]:
         """All workers of a model, in any state."""
@@ -374,6 +380,9 @@ class Registry:
                 "memory_bytes": gauge.memory_bytes or info.memory_bytes,
             }
         )
+        if gauge.memory_bytes and info.memory_estimate:
+            ratio = min(2.0, max(0.5, gauge.memory_bytes / info.memory_estimate))
+            self._peaks[info.model] = max(self._peaks.get(info.model, 0.0), ratio)
         # Placement compares speeds; a change of less than a tenth moves nothing.
         old, new = info.tokens_per_s, gauge.tokens_per_s
         if new > 0 and abs(new - old) > 0.1 * max(old, 1.0):

@@ -129,6 +129,7 @@ class Queen:
             links=self.links,
             catalog=self.catalog,
             tasks=self.tasks,
+            policy=self.policy,
             clock=clock,
             new_id=options.new_id,
             idle_unload_s=settings.idle_unload_s,

@@ -309,3 +309,55 @@ async def test_logs_come_from_the_hive(caller, hive, path):
     lines = (await caller.http.get(path)).json()["lines"]
     assert lines[-1] == "w1"
     assert len(lines) == (1 if "lines=1" in path else 3)
+
+
+async def test_an_idle_model_makes_room_for_another(caller):
+    """Memory for one worker only: the idle on-demand one goes, the new one comes."""
+    need = 700 * 2**20
+
+    def make(name, request):
+        worker = FakeWorker(name, model=request.model)
+        original = worker.info
+
+        def info(state=WorkerState.READY):
+            return original(state).model_copy(
+                update={"memory_estimate": need, "memory_bytes": need}
+            )
+
+        worker.info = info
+        return worker
+
+    async with FakeHive(models=("one", "two"), make_worker=make, telemetry_s=0.1) as hive:
+        original = hive._device
+
+        def device():
+            used = need * len(hive.workers)
+            return original().model_copy(update={"memory_free": 2**30 - used})
+
+        hive._device = device
+        for name, file in hive.models.items():
+            facts = file.facts.model_copy(update={"tensor_bytes": 600 * 2**20})
+            hive.models[name] = file.model_copy(update={"facts": facts})
+        await caller.register(hive)
+        first = await caller.submit(model="one")
+        assert (await caller.events(first["job_id"]))[-1].event == "end"
+        await caller.until(
+            lambda: (
+                caller.queen.registry.nodes["node-1"].info.devices[0].memory_free < 2**30 - need + 1
+            )
+        )
+        second = await caller.submit(model="two")
+        assert (await caller.events(second["job_id"]))[-1].event == "end"
+        assert [worker.model for worker in hive.workers.values()] == ["two"]
+        assert len(hive.stops) == 1
+
+
+async def test_a_reference_is_known_by_its_id(caller, text):
+    """A file: reference is fetched once, and its worker found under the id the hive gives it."""
+    async with FakeHive(models=()) as hive:
+        await caller.register(hive)
+        for _ in range(2):
+            job = await caller.submit(model="file:/models/own.gguf")
+            assert text(await caller.events(job["job_id"])) == answer("hello bees", 12)
+        assert len(hive.spawns) == 1
+        assert len(hive.pulls) == 1

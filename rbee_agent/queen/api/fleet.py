@@ -85,6 +85,7 @@ async def spawn(request: web.Request) -> web.Response:
     queen = queen_of(request)
     wish = DeploymentRequest.model_validate(await read_json_object(request, max_bytes=MAX_BODY))
     model = queen.catalog.resolve(wish.model, who_of(request))
+    await queen.catalog.save()
     made = await queen.deployments.add(wish.model_copy(update={"model": model}))
     return json_response(made.dump(), status=202)
 

@@ -77,6 +77,7 @@ async def pull(request: web.Request) -> web.Response:
     body = await read_json_object(request, max_bytes=MAX_BODY) if request.can_read_body else {}
     wanted = PullRequest.model_validate(body)
     model_id = queen.catalog.resolve(request.match_info["id"], who_of(request))
+    await queen.catalog.save()
     node = _where_to(queen, wanted.node_id)
     queen.later(_fetch(queen, node, model_id))
     return json_response({"model": model_id, "node_id": node.id}, status=202)
