@@ -309,7 +309,7 @@ class Deployments:
                 worker.info.id,
                 worker.node_id,
                 worker.info.device,
-                worker.info.memory_bytes or worker.info.memory_estimate or 0,
+                worker.memory,
             )
             for worker in found
         ]

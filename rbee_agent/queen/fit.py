@@ -106,7 +106,7 @@ def _able(wish: Deployment, nodes: list[Node]) -> list[Node]:
         for node in nodes
         if node.state is NodeState.ONLINE
         and not node.draining
-        and node.info.devices
+        and node.devices
         and wish.node_id in (None, node.id)
     ]
     if not there:
@@ -114,7 +114,7 @@ def _able(wish: Deployment, nodes: list[Node]) -> list[Node]:
         raise Unavailable(named, code="POOL_UNAVAILABLE", retry_after_ms=5000)
     able = [node for node in there if _devices(node, wish)]
     if not able:
-        have = sorted({device.backend for node in there for device in node.info.devices})
+        have = sorted({device.backend for node in there for device in node.devices})
         raise Unavailable(
             f"no host has {wish.device or wish.backend}; there is {', '.join(have)}",
             code="BACKEND_UNAVAILABLE",
@@ -139,7 +139,7 @@ def _on_node(wish: Deployment, node: Node, need: int, idle: Sequence[Idle]) -> l
 
 
 def _devices(node: Node, wish: Deployment) -> list[Device]:
-    return [device for device in node.info.devices if _fits(device, wish)]
+    return [device for device in node.devices if _fits(device, wish)]
 
 
 def _room(device: Device) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.models import ModelFile, PullProgress
 from rbee_agent.contracts.nodes import (
     HiveSnapshot,
@@ -20,6 +21,8 @@ from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.placement import ModelIndex, WorkerView
 from rbee_agent.runtime.clock import Clock
 
+SPEED_STEP = 0.1
+"""Share by which a worker's speed must change before placement is told."""
 TROUBLE_S = 3.0
 """How long a worker that broke a stream is not trusted, unless it reports anew before."""
 
@@ -36,6 +39,11 @@ class Node:
     reason: str | None = None
     draining: bool = False
     last_sign: float = 0.0
+    telemetry: Telemetry | None = None
+    seen_at: float | None = None
+    """When it was heard last; Unix seconds."""
+    devices: list[Device] = field(default_factory=list)
+    """As they were reported last."""
     models: dict[str, ModelFile] = field(default_factory=dict)
     pulls: dict[str, PullProgress] = field(default_factory=dict)
 
@@ -65,6 +73,17 @@ class Worker:
     trouble_until: float = 0.0
     last_used: float = 0.0
     draining: bool = False
+    gauge: WorkerGauge | None = None
+    """The figures of the last telemetry."""
+    speed: float = 0.0
+    """Tokens a second, smoothed over telemetry."""
+    indexed_speed: float = 0.0
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes: measured, else estimated."""
+        measured = self.gauge.memory_bytes if self.gauge is not None else None
+        return measured or self.info.memory_bytes or self.info.memory_estimate or 0
 
     @property
     def pool_id(self) -> str:
@@ -108,13 +127,20 @@ class Registry:
 
     def node_info(self, node: Node) -> NodeInfo:
         """A node as the API shows it, typed."""
-        return node.info.model_copy(
-            update={
-                "state": node.shown_state,
-                "reason": node.reason,
-                "models": sorted(node.models),
+        update: dict[str, Any] = {
+            "state": node.shown_state,
+            "reason": node.reason,
+            "models": sorted(node.models),
+            "devices": node.devices,
+            "last_seen_at": node.seen_at,
+        }
+        if node.telemetry is not None:
+            update |= {
+                "load_1m": node.telemetry.load_1m,
+                "disk_free": node.telemetry.disk_free,
+                "observed_at": node.telemetry.at,
             }
-        )
+        return node.info.model_copy(update=update)
 
     def worker_data(self, worker_id: str) -> dict[str, Any] | None:
         """A worker as the API shows it."""
@@ -123,13 +149,17 @@ class Registry:
 
     def worker_info(self, worker: Worker) -> WorkerInfo:
         """A worker as clients may see it: no address, no token."""
+        gauge = worker.gauge
+        figures = gauge.model_dump(exclude={"id"}, exclude_none=True) if gauge is not None else {}
+        busy = gauge.slots_busy if gauge is not None else worker.info.slots_busy
         return worker.info.model_copy(
-            update={
+            update=figures
+            | {
                 "url": None,
                 "token": None,
                 "node_id": worker.node_id,
                 "pool_id": worker.pool_id,
-                "slots_busy": max(worker.info.slots_busy, len(worker.in_flight)),
+                "slots_busy": max(busy, len(worker.in_flight)),
                 "error": worker.info.error or worker.trouble,
             }
         )
@@ -223,13 +253,14 @@ class Registry:
                 "backends": who.backends,
                 "labels": who.labels or node.registration.labels,
                 "region": who.region or node.registration.region,
-                "devices": snapshot.devices,
                 "load_1m": snapshot.load_1m,
                 "disk_free": snapshot.disk_free,
-                "last_seen_at": self._clock.utc(),
                 "observed_at": snapshot.at,
             }
         )
+        node.devices = snapshot.devices
+        node.telemetry = None
+        node.seen_at = self._clock.utc()
         node.models = {file.id: file for file in snapshot.models}
         node.pulls = {pull.model: pull for pull in snapshot.pulls}
         node.last_sign = self._clock.monotonic()
@@ -245,15 +276,10 @@ class Registry:
 
     def apply_telemetry(self, node: Node, telemetry: Telemetry) -> None:
         """Take over a host's figures; no event but the lossy telemetry follows from them."""
-        node.info = node.info.model_copy(
-            update={
-                "devices": telemetry.devices or node.info.devices,
-                "load_1m": telemetry.load_1m,
-                "disk_free": telemetry.disk_free,
-                "last_seen_at": self._clock.utc(),
-                "observed_at": telemetry.at,
-            }
-        )
+        node.telemetry = telemetry
+        node.seen_at = self._clock.utc()
+        if telemetry.devices:
+            node.devices = telemetry.devices
         for gauge in telemetry.workers:
             worker = self.workers.get(gauge.id)
             if worker is not None:
@@ -289,6 +315,7 @@ class Registry:
         before = None if worker is None else worker.info
         if worker is None:
             worker = Worker(info, node.id, kind, resume, last_used=self._clock.monotonic())
+            worker.speed = info.tokens_per_s
             self.workers[info.id] = worker
         worker.info = info
         reborn = before is not None and before.incarnation != info.incarnation
@@ -370,23 +397,18 @@ class Registry:
     # -- inside -----------------------------------------------------------------------------
 
     def _apply_gauge(self, worker: Worker, gauge: WorkerGauge) -> None:
+        """Keep the figures beside the worker: nothing is copied a thousand times a second."""
+        worker.gauge = gauge
         info = worker.info
-        worker.info = info.model_copy(
-            update={
-                "slots_busy": gauge.slots_busy,
-                "tokens_per_s": gauge.tokens_per_s,
-                "tokens_out_total": gauge.tokens_out_total,
-                "kv_usage": gauge.kv_usage,
-                "memory_bytes": gauge.memory_bytes or info.memory_bytes,
-            }
-        )
         if gauge.memory_bytes and info.memory_estimate:
             ratio = min(2.0, max(0.5, gauge.memory_bytes / info.memory_estimate))
             self._peaks[info.model] = max(self._peaks.get(info.model, 0.0), ratio)
-        # Placement compares speeds; a change of less than a tenth moves nothing.
-        old, new = info.tokens_per_s, gauge.tokens_per_s
-        if new > 0 and abs(new - old) > 0.1 * max(old, 1.0):
-            self._refresh(worker, tell=False)
+        if gauge.tokens_per_s > 0:
+            old = worker.speed
+            worker.speed = 0.8 * old + 0.2 * gauge.tokens_per_s if old else gauge.tokens_per_s
+            # Placement compares speeds; a small change moves nothing.
+            if abs(worker.speed - worker.indexed_speed) > SPEED_STEP * worker.indexed_speed:
+                self._refresh(worker, tell=False)
 
     def _tell_worker(self, before: WorkerInfo | None, worker: Worker) -> None:
         info = worker.info
@@ -411,6 +433,7 @@ class Registry:
         if was is not None and was != info.model:
             self._indexes[was].remove(info.id)
         self._indexed[info.id] = info.model
+        worker.indexed_speed = worker.speed
         self._indexes.setdefault(info.model, ModelIndex()).put(self._view(worker))
         self.version += 1
         if tell and info.state is WorkerState.READY and len(worker.in_flight) < info.slots:
@@ -420,9 +443,7 @@ class Registry:
         info = worker.info
         node = self.nodes.get(worker.node_id)
         device = (
-            next((item for item in node.info.devices if item.id == info.device), None)
-            if node
-            else None
+            next((item for item in node.devices if item.id == info.device), None) if node else None
         )
         state = "draining" if worker.draining else info.state.value
         return WorkerView(
@@ -433,7 +454,7 @@ class Registry:
             state=state,
             slots=info.slots,
             busy=len(worker.in_flight),
-            tokens_per_s=info.tokens_per_s,
+            tokens_per_s=worker.speed,
             context=info.context,
             backend=info.backend,
             device=info.device,

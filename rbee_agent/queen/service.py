@@ -420,7 +420,7 @@ class Queen:
         heat = gauge("gpu_temperature_celsius", "Device temperature.", ["node", "device"])
         power = gauge("gpu_power_watts", "Device power.", ["node", "device"])
         for node in self.registry.nodes.values():
-            for device in node.info.devices:
+            for device in node.devices:
                 labels = [node.id, device.id]
                 memory.add_metric([*labels, "used"], device.memory_used)
                 memory.add_metric([*labels, "reserved"], device.memory_reserved)
@@ -433,8 +433,8 @@ class Queen:
                     power.add_metric(labels, device.power_w)
         kv = gauge("kv_cache_usage_ratio", "Used part of the KV cache.", ["worker"])
         for worker in self.registry.workers.values():
-            if worker.info.kv_usage is not None:
-                kv.add_metric([worker.info.id], worker.info.kv_usage)
+            if worker.gauge is not None and worker.gauge.kv_usage is not None:
+                kv.add_metric([worker.info.id], worker.gauge.kv_usage)
         yield from (memory, use, heat, power, kv)
 
 

@@ -26,8 +26,9 @@ def node(name, free, *, models=(), backend="cpu", state=NodeState.ONLINE, reserv
         memory_free=free,
         memory_reserved=reserved,
     )
-    info = NodeInfo(id=name, state=state, devices=[device])
+    info = NodeInfo(id=name, state=state)
     made = Node(NodeRegistration(node_id=name, url="http://x"), info, state=state)
+    made.devices = [device]
     made.models = {model: model_file(model) for model in models}
     return made
 

@@ -342,9 +342,7 @@ async def test_an_idle_model_makes_room_for_another(caller):
         first = await caller.submit(model="one")
         assert (await caller.events(first["job_id"]))[-1].event == "end"
         await caller.until(
-            lambda: (
-                caller.queen.registry.nodes["node-1"].info.devices[0].memory_free < 2**30 - need + 1
-            )
+            lambda: caller.queen.registry.nodes["node-1"].devices[0].memory_free < 2**30 - need + 1
         )
         second = await caller.submit(model="two")
         assert (await caller.events(second["job_id"]))[-1].event == "end"

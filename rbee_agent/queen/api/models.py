@@ -119,7 +119,7 @@ def _where_to(queen: Queen, node_id: str | None) -> Node:
     online = [n for n in queen.registry.nodes.values() if n.state is NodeState.ONLINE]
     if not online:
         raise Unavailable("no host is online", retry_after_ms=5000)
-    return max(online, key=lambda node: (node.info.disk_free or 0, node.id))
+    return max(online, key=lambda node: (queen.registry.node_info(node).disk_free or 0, node.id))
 
 
 ROUTES = [
