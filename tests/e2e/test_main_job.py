@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
+from rbee_agent.runtime.processes import Identity
 from rbee_agent.testing.live_fleet import MODEL, LiveFleet
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
@@ -175,6 +175,7 @@ def test_up_again_and_down_again(new_fleet: Callable[..., LiveFleet]) -> None:
     fleet = new_fleet()
     first = fleet.ok("up", "--model", MODEL)
     pids = {process.pid for process in fleet.processes()}
+    identities = [Identity.of(pid) for pid in pids]
     second = fleet.ok("up")
 
     assert "started" in first
@@ -184,7 +185,7 @@ def test_up_again_and_down_again(new_fleet: Callable[..., LiveFleet]) -> None:
 
     assert "stopped" in fleet.ok("down")
     assert fleet.processes() == []
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not [found for found in identities if found.alive]
     assert fleet.ok("down").strip() == "nothing runs"
     assert fleet.rbee("ps").returncode == 5
 
