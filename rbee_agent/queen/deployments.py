@@ -75,6 +75,8 @@ class Deployments:
         self._new_id = new_id
         self._idle_unload_s = idle_unload_s
         self._news = asyncio.Event()
+        self.failures: dict[str, RbeeError] = {}
+        """Why the last attempt to fulfil a wish failed, by its id."""
         self._busy: set[str] = set()
         self._retry_at: dict[str, float] = {}
         self._retries: dict[str, int] = {}
@@ -276,11 +278,14 @@ class Deployments:
                 )
             )
             self._retries.pop(wish.id, None)
+            self.failures.pop(wish.id, None)
         except RbeeError as error:
+            if wish.id in self.wishes:
+                self.failures[wish.id] = error
             await self._postpone(wish, error)
         finally:
             self._busy.discard(wish.id)
-            self._news.set()
+            self._registry.tell_change()
 
     async def _choose(self, wish: Deployment) -> Choice:
         """The host for one worker more, and who must go for it."""
@@ -448,6 +453,7 @@ class Deployments:
         self.wishes.pop(wish.id, None)
         self._retry_at.pop(wish.id, None)
         self._retries.pop(wish.id, None)
+        self.failures.pop(wish.id, None)
         self._feed.changed("deployment", wish.id)
 
     def _data(self, id: str) -> dict[str, Any] | None:

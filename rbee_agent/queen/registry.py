@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,6 +109,7 @@ class Registry:
         self._clock = clock
         self._indexes: dict[str, ModelIndex] = {}
         self._indexed: dict[str, str] = {}
+        self._waiters: list[asyncio.Future[None]] = []
         self._peaks: dict[str, float] = {}
         """By model: highest measured memory over the estimate."""
         feed.source("node", self.node_data)
@@ -168,6 +170,20 @@ class Registry:
         """How much more (or less) memory workers of a model took than was estimated."""
         return self._peaks.get(model, 1.0)
 
+    async def next_change(self) -> None:
+        """Wait until anything about workers or nodes changes; the caller gives the deadline."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def tell_change(self) -> None:
+        """Something changed: wishes are looked at, and who waits is woken."""
+        self.on_change()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def workers_of(self, model: str) -> list[Worker]:
         """All workers of a model, in any state."""
         return [worker for worker in self.workers.values() if worker.info.model == model]
@@ -224,7 +240,7 @@ class Registry:
             for worker in list(self.workers.values()):
                 if worker.node_id == node.id:
                     self.on_lost(worker.info.id, f"its host {node.id} is offline")
-        self.on_change()
+        self.tell_change()
 
     def drain_node(self, node: Node, *, draining: bool) -> None:
         """Give a node nothing new (or again)."""
@@ -233,7 +249,7 @@ class Registry:
         verb = "is draining: it gets no new work" if draining else "takes work again"
         self._feed.narrate(f"{node.id} {verb}", noun="node", id=node.id)
         self._refresh_node(node)
-        self.on_change()
+        self.tell_change()
 
     def sign_of_life(self, node: Node) -> None:
         """Something came from the node."""
@@ -272,7 +288,7 @@ class Registry:
             self.apply_worker(node, info)
         self.set_node_state(node, NodeState.ONLINE)
         self._feed.changed("node", node.id)
-        self.on_change()
+        self.tell_change()
 
     def apply_telemetry(self, node: Node, telemetry: Telemetry) -> None:
         """Take over a host's figures; no event but the lossy telemetry follows from them."""
@@ -289,7 +305,7 @@ class Registry:
         """A model file lies on the node."""
         node.models[file.id] = file
         self._feed.changed("node", node.id)
-        self.on_change()
+        self.tell_change()
 
     def model_gone(self, node: Node, model_id: str) -> None:
         """A model file is gone from the node."""
@@ -303,7 +319,7 @@ class Registry:
         if pull.phase in ("done", "error"):
             if pull.file is not None:
                 self.apply_model(node, pull.file)
-            self.on_change()
+            self.tell_change()
 
     # -- workers ----------------------------------------------------------------------------
 
@@ -329,7 +345,7 @@ class Registry:
             worker.trouble = None
         self._tell_worker(before, worker)
         self._refresh(worker)
-        self.on_change()
+        self.tell_change()
 
     def worker_gone(self, worker_id: str, reason: str) -> None:
         """A worker is no more."""
@@ -344,7 +360,7 @@ class Registry:
         self._feed.changed("worker", worker_id)
         self._feed.narrate(f"worker {worker_id} is gone: {reason}", noun="worker", id=worker_id)
         self.on_lost(worker_id, reason)
-        self.on_change()
+        self.tell_change()
 
     def distrust(self, worker_id: str, reason: str) -> None:
         """A stream broke on the worker: no new work for it until it reports anew, or for 3 s."""
@@ -386,6 +402,8 @@ class Registry:
         worker.last_used = self._clock.monotonic()
         self._feed.changed("worker", worker_id)
         self._refresh(worker)
+        if worker.draining:
+            self.tell_change()
 
     def drain_worker(self, worker_id: str) -> None:
         """Give a worker nothing new."""

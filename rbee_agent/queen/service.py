@@ -34,6 +34,7 @@ from rbee_agent.queen.hosts import Hosts
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.metrics import QueenMetrics, gauge
 from rbee_agent.queen.policy import Policy
+from rbee_agent.queen.pools import Pools
 from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.recovery import recover
 from rbee_agent.queen.registry import Registry
@@ -133,6 +134,13 @@ class Queen:
             clock=clock,
             new_id=options.new_id,
             idle_unload_s=settings.idle_unload_s,
+        )
+        self.pools = Pools(
+            self.registry,
+            self.deployments,
+            self.feed,
+            clock,
+            move=self.dispatcher.worker_lost,
         )
         self.admission = Admission(
             tasks=self.tasks,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Any
 
 from aiohttp import web
+from pydantic import Field
 
+from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.events import Change, TapChunk
-from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, NodeState, Telemetry
+from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, Telemetry
 from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
 from rbee_agent.contracts.workers import WorkerInfo
 from rbee_agent.errors import InvalidParams, NotFound
@@ -19,6 +20,14 @@ from rbee_agent.queen.api.routes import ADMIN, NODE, READ, Route, queen_of, who_
 from rbee_agent.queen.registry import Node, Registry
 
 MAX_BODY = 1024 * 1024
+
+
+class PoolOrder(Contract):
+    """What to do with a pool, and how long its streams may take to end."""
+
+    deadline_ms: int = Field(60_000, ge=0, le=24 * 3600 * 1000)
+    model: str | None = Field(None, min_length=1, max_length=512)
+    """reload only; None: the same model anew."""
 
 
 async def register_node(request: web.Request) -> web.Response:
@@ -119,23 +128,55 @@ async def deployments(request: web.Request) -> web.Response:
 
 async def pools(request: web.Request) -> web.Response:
     """Workers by model, host and device."""
-    found = pool_infos(queen_of(request).registry)
+    found = queen_of(request).pools.all()
     return json_response({"pools": [pool.dump() for pool in found.values()]})
 
 
 async def pool_health(request: web.Request) -> web.Response:
     """One pool: ready, slots, and what is the matter with its workers."""
-    registry = queen_of(request).registry
-    pool = pool_infos(registry).get(request.match_info["id"])
-    if pool is None:
-        raise NotFound("no such pool; GET /v2/pools lists them")
+    queen = queen_of(request)
+    pool = queen.pools.get(request.match_info["id"])
+    workers = [queen.registry.workers[worker_id] for worker_id in pool.worker_ids]
     troubles = {
-        worker_id: worker.trouble or worker.info.error
-        for worker_id in pool.worker_ids
-        if (worker := registry.workers.get(worker_id)) is not None
-        and (worker.trouble or worker.info.error)
+        worker.info.id: worker.trouble or worker.info.error
+        for worker in workers
+        if worker.trouble or worker.info.error
     }
     return json_response({**pool.dump(), "troubles": troubles})
+
+
+async def drain_pool(request: web.Request) -> web.Response:
+    """Give a pool nothing new; what still runs at the deadline goes elsewhere."""
+    queen = queen_of(request)
+    wanted = await _pool_order(request)
+    pool = queen.pools.begin(request.match_info["id"])
+    queen.later(queen.pools.drain(pool, wanted.deadline_ms / 1000))
+    return json_response(pool.dump(), status=202)
+
+
+async def reload_pool(request: web.Request) -> web.Response:
+    """Put another model in a pool's place; the old one stays where that fails."""
+    queen = queen_of(request)
+    wanted = await _pool_order(request)
+    pool = queen.pools.get(request.match_info["id"])
+    model = queen.catalog.resolve(wanted.model or pool.model, who_of(request))
+    await queen.catalog.save()
+    pool = queen.pools.begin(pool.id)
+    queen.later(queen.pools.reload(pool, model, wanted.deadline_ms / 1000))
+    return json_response(pool.dump(), status=202)
+
+
+async def purge_pool(request: web.Request) -> web.Response:
+    """End a pool's workers now and withdraw the wishes behind them."""
+    queen = queen_of(request)
+    pool = queen.pools.begin(request.match_info["id"])
+    queen.later(queen.pools.purge(pool))
+    return json_response(pool.dump(), status=202)
+
+
+async def _pool_order(request: web.Request) -> PoolOrder:
+    body = await read_json_object(request, max_bytes=MAX_BODY) if request.can_read_body else {}
+    return PoolOrder.model_validate(body)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -157,34 +198,6 @@ async def tap(request: web.Request) -> web.StreamResponse:
         async for chunk in chunks:
             await writer.write(chunk)
     return writer.response
-
-
-def pool_infos(registry: Registry) -> dict[str, PoolInfo]:
-    """The pools that the workers make up."""
-    found: dict[str, dict[str, Any]] = {}
-    for worker in registry.workers.values():
-        node = registry.nodes.get(worker.node_id)
-        pool = found.setdefault(
-            worker.pool_id,
-            {
-                "id": worker.pool_id,
-                "model": worker.info.model,
-                "node_id": worker.node_id,
-                "device": worker.info.device,
-                "worker_ids": [],
-                "slots": 0,
-                "slots_busy": 0,
-                "ready": False,
-                "draining": bool(node and node.draining),
-            },
-        )
-        pool["worker_ids"].append(worker.info.id)
-        pool["slots"] += worker.info.slots
-        pool["slots_busy"] += len(worker.in_flight)
-        usable = node is None or node.state is NodeState.ONLINE
-        pool["ready"] = pool["ready"] or (worker.info.state == "ready" and usable)
-        pool["draining"] = pool["draining"] or worker.draining
-    return {name: PoolInfo(**values) for name, values in found.items()}
 
 
 def _node(registry: Registry, node_id: str) -> Node:
@@ -283,6 +296,38 @@ ROUTES = [
         "One pool's health",
         answer=dict,
         errors=(401, 403, 404),
+    ),
+    Route(
+        "POST",
+        "/v2/pools/{id}/drain",
+        drain_pool,
+        ADMIN,
+        "Give a pool nothing new",
+        body=PoolOrder,
+        answer=PoolInfo,
+        status=202,
+        errors=(400, 401, 403, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "POST",
+        "/v2/pools/{id}/reload",
+        reload_pool,
+        ADMIN,
+        "Put another model in a pool's place",
+        body=PoolOrder,
+        answer=PoolInfo,
+        status=202,
+        errors=(400, 401, 403, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "POST",
+        "/v2/pools/{id}/purge",
+        purge_pool,
+        ADMIN,
+        "End a pool's workers",
+        answer=PoolInfo,
+        status=202,
+        errors=(401, 403, 404, 409, 503),
     ),
     Route(
         "GET",
