@@ -84,8 +84,8 @@ def spawn(
     host: HostName,
     model: Annotated[str, typer.Option("--model", "-m", help="Alias or reference.")],
     gpu: Annotated[str | None, typer.Option("--gpu", help="Index or UUID.")] = None,
-    context: Annotated[int | None, typer.Option("--ctx", min=64)] = None,
-    slots: Annotated[int | None, typer.Option("--slots", min=1)] = None,
+    context: Annotated[int | None, typer.Option("--ctx", min=64, help="Tokens a slot.")] = None,
+    slots: Annotated[int | None, typer.Option("--slots", min=1, help="Streams at once.")] = None,
     json: Json = False,
 ) -> None:
     """Start a worker on a host; returns when it is ready.
@@ -152,7 +152,9 @@ def git_status(ctx: typer.Context, host: HostName, json: Json = False) -> None:
 def git_build(
     ctx: typer.Context,
     host: HostName,
-    index: Annotated[str | None, typer.Option("--index", metavar="URL")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", metavar="URL", help="A package index.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Install what a host's checkout holds, beside the version that runs, and switch to it.
