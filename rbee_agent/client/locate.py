@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from rbee_agent.contracts.routes import QUEEN_PORT
 from rbee_agent.runtime.files import read_json
@@ -59,7 +60,7 @@ def find_queen(
         url, token, origin = _from_files(places, env, token, own)
     url = url.rstrip("/")
     if token is None and (url == own or origin == "default"):
-        token = _own_key(places)
+        token = _own_key(Path(record.get("token_file") or places.admin_token))
     return Address(url, token, origin)
 
 
@@ -86,9 +87,10 @@ def _speaks_of_queen(env: Mapping[str, str]) -> bool:
     return any(name.startswith(("RBEE_QUEEN_", "ORCHD_")) for name in env)
 
 
-def _own_key(places: Places) -> str | None:
+def _own_key(path: Path) -> str | None:
+    """The key in a file; a queen elsewhere has one of her own, named by her link's record."""
     try:
-        return places.admin_token.read_text().strip() or None
+        return path.read_text().strip() or None
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -20,7 +20,7 @@ from rbee_agent.contracts.hosts import Hop, LinkState
 from rbee_agent.errors import RbeeError
 from rbee_agent.ssh.connect import connect
 from rbee_agent.ssh.forward import LocalEnd
-from rbee_agent.ssh.target import of_hop
+from rbee_agent.ssh.target import Target, of_hop
 
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MOST_S = 5.0
@@ -36,7 +36,7 @@ OnState = Callable[[str, LinkState, str | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a host is reached."""
+    """How a host is reached by the queen's own records: nothing else counts."""
 
     hop: Hop
     jumps: tuple[Hop, ...] = ()
@@ -45,7 +45,8 @@ class Way:
 class Tunnels:
     """All hosts' connections; their owner. `start` before anything else."""
 
-    def __init__(self, key: Path, on_state: OnState) -> None:
+    def __init__(self, key: Path | None, on_state: OnState) -> None:
+        """Take the one key to show; None: the operator's own, with agent and ~/.ssh/config."""
         self._key = key
         self._on_state = on_state
         self._group: asyncio.TaskGroup | None = None
@@ -55,7 +56,7 @@ class Tunnels:
         """Give the task group that owns every connection."""
         self._group = group
 
-    def add(self, name: str, way: Way) -> Tunnel:
+    def add(self, name: str, way: Way | Target) -> Tunnel:
         """Keep a host connected from now on; one that is known changes its way."""
         assert self._group is not None  # noqa: S101 - started before anything is added
         known = self._all.get(name)
@@ -90,7 +91,12 @@ class Tunnel:
     """One host: its connection when there is one, and the local ports through it."""
 
     def __init__(
-        self, name: str, way: Way, key: Path, on_state: OnState, group: asyncio.TaskGroup
+        self,
+        name: str,
+        way: Way | Target,
+        key: Path | None,
+        on_state: OnState,
+        group: asyncio.TaskGroup,
     ) -> None:
         self.name = name
         self.way = way
@@ -166,10 +172,19 @@ class Tunnel:
             self._abort()
 
     async def _dial(self) -> None:
+        if isinstance(self.way, Target):
+            connection = await connect(
+                self.way,
+                connect_timeout=DIAL_S,
+                keepalive=KEEPALIVE_S,
+                keepalive_count=KEEPALIVE_COUNT,
+            )
+            self._connections.append(connection)
+            return
         through: asyncssh.SSHClientConnection | None = None
         for hop in (*self.way.jumps, self.way.hop):
             through = await connect(
-                of_hop(hop, str(self._key)),
+                of_hop(hop, None if self._key is None else str(self._key)),
                 tunnel=through,
                 connect_timeout=DIAL_S,
                 keepalive=KEEPALIVE_S,

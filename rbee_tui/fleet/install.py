@@ -43,6 +43,7 @@ async def install(
     *,
     offline: bool = False,
     index: str | None = None,
+    engine: bool = True,
 ) -> dict[str, Any]:
     """Install this rbee on a host; what is there already is left as it is.
 
@@ -52,6 +53,7 @@ async def install(
         store: the keeper's wheels; a wheel that the host compiled is fetched into it.
         offline: the host reaches no package index: copy everything.
         index: a package index for the host, in place of its own configuration's.
+        engine: with llama.cpp; a queen needs none.
 
     Raises:
         Refused: the host lacks something; each failed check with its remedy.
@@ -60,12 +62,17 @@ async def install(
     remote.tell("looking")
     seen = await remote.look()
     installed = seen.get("installed") or {}
-    if installed.get("name") == own.version:
+    # A queen's installation lacks the engine that a hive needs, so that one goes beside it.
+    own = own if engine else Package(own.wheel, own.version + "-queen")
+    there = str(installed.get("name"))
+    if there == own.version or (not engine and there == own.version.removesuffix("-queen")):
         remote.tell("is installed already")
         return {"version": own.version, "already": True, "switched": False, "built": None}
     backend = remote.host.backend or str(seen["backend"]["name"])
     kind = Kind.of(seen["facts"], backend)
     check(remote, seen, compiles=False)
+    if not engine:
+        return await _transfer(remote, own, store, kind, offline=offline, index=index, engine=False)
     # The first host of a kind compiles; those behind it wait here and find its wheel.
     async with store.building(kind):
         if store.llama(kind) is None:
@@ -112,10 +119,17 @@ async def from_source(remote: Remote, store: Wheels, *, index: str | None = None
 
 
 async def _transfer(
-    remote: Remote, own: Package, store: Wheels, kind: Kind, *, offline: bool, index: str | None
+    remote: Remote,
+    own: Package,
+    store: Wheels,
+    kind: Kind,
+    *,
+    offline: bool,
+    index: str | None,
+    engine: bool = True,
 ) -> dict[str, Any]:
-    llama = store.llama(kind)
-    if offline and llama is None:
+    llama = store.llama(kind) if engine else None
+    if offline and engine and llama is None:
         raise Refused(
             f"{remote.host.name}: no llama.cpp wheel for {kind} is in {store.llama_folder(kind)}, "
             f"and one cannot be compiled offline: install one host of this kind without --offline "
@@ -130,7 +144,15 @@ async def _transfer(
         remote.tell(f"copying {file.name}")
         await remote.shell.put(file, f"{INCOMING}/{file.name}")
     return await _finish(
-        remote, store, kind, own.version, own.wheel.name, llama, offline=offline, index=index
+        remote,
+        store,
+        kind,
+        own.version,
+        own.wheel.name,
+        llama,
+        offline=offline,
+        index=index,
+        engine=engine,
     )
 
 
@@ -144,6 +166,7 @@ async def _finish(
     *,
     offline: bool,
     index: str | None,
+    engine: bool = True,
 ) -> dict[str, Any]:
     """Install from what was copied, keep what was compiled, put the copies away."""
     try:
@@ -159,6 +182,7 @@ async def _finish(
                 "constraints": wheels.constraints_text(),
                 "offline": offline,
                 "index": index,
+                "engine": engine,
             },
             timeout=INSTALL_S,
         )

@@ -15,9 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,8 +65,6 @@ class SshHost:
     pid: int
     processes: list[subprocess.Popen[bytes]]
     host_key: str
-    port: int = 22
-    extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -83,11 +82,11 @@ class SshHost:
         """Every path below the home."""
         return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*"))
 
-    def sshd(self, *options: str) -> None:
+    def sshd(self, *options: str, port: int = 22) -> None:
         """Start its SSH server; `options` are lines of sshd_config."""
-        config = self.root / "sshd_config"
+        config = self.root / f"sshd_config.{port}"
         lines = [
-            f"Port {self.port}",
+            f"Port {port}",
             f"HostKey {self.root}/ssh_host_ed25519_key",
             "PidFile none",
             "UsePAM no",
@@ -113,14 +112,14 @@ class SshHost:
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"},
             )
         self.processes.append(process)
-        self._await_port(process)
+        self._await_port(process, port)
 
-    def _await_port(self, process: subprocess.Popen[bytes]) -> None:
+    def _await_port(self, process: subprocess.Popen[bytes], port: int) -> None:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             assert process.poll() is None, (self.root / "sshd.log").read_text()
             listening = self.sh("cat /proc/net/tcp")
-            if f":{self.port:04X} 00000000:0000 0A" in listening:
+            if f":{port:04X} 00000000:0000 0A" in listening:
                 return
             time.sleep(0.02)
         raise AssertionError("sshd does not listen")
@@ -169,7 +168,7 @@ def make_host(bridge: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Make hosts; all are gone at the end of the session."""
     made: list[SshHost] = []
 
-    def make(name: str, *, sshd: bool = True, shell: str = "/bin/bash", **options: str) -> SshHost:
+    def make(name: str, *, sshd: bool = True, shell: str = "/bin/bash") -> SshHost:
         host = _boot(bridge, tmp_path_factory.mktemp(name), name, len(made) + 11, shell)
         made.append(host)
         if sshd:
@@ -293,3 +292,41 @@ def _facts_here() -> dict[str, object]:
     ).stdout
     facts: dict[str, object] = json.loads(out)
     return facts
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+Rbee = Callable[..., Awaitable[Done]]
+
+
+@pytest.fixture
+def rbee(hermetic: Path, wheel_store) -> Rbee:
+    """Run ``rbee ARGS`` as the operator whose key the hosts know; nobody's queen is near."""
+    cache = hermetic / ".cache" / "rbee"
+    cache.mkdir(parents=True)
+    (cache / "wheels").symlink_to(wheel_store.folder)
+
+    async def run(*words: str, stdin: str = "", timeout: float = 110.0) -> Done:
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "rbee_tui", *words],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(os.environ) | {"RBEE_QUEEN_URL": "http://127.0.0.1:9"},
+        )
+        async with asyncio.timeout(timeout):
+            out, err = await process.communicate(stdin.encode())
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
+    return run

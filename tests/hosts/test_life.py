@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from rbee_agent.ssh.shell import Shell
@@ -28,9 +26,9 @@ async def test_install_start_stop_uninstall(
         seen = await remote.look()
         assert seen["backend"]["name"] == "cpu"
         first = await install(remote, own_package, wheel_store, offline=True)
-        assert first["switched"] and not first["already"]
+        assert (first["switched"], first["already"]) == (True, False)
         again = await install(remote, own_package, wheel_store, offline=True)
-        assert again["already"] and not again["switched"]
+        assert (again["switched"], again["already"]) == (False, True)
         record = await remote.start("hive", {})
         assert record["url"] == "http://127.0.0.1:9200"
         health = host.sh(

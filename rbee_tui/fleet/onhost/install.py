@@ -81,16 +81,20 @@ def fill(folder: Path, arguments: dict[str, Any]) -> str | None:
     source = sources(arguments, incoming)
     built = None
     llama = arguments.get("llama")
-    if llama is None:
+    engine = bool(arguments.get("engine", True))
+    if llama is None and engine:
         places.step("compiling llama.cpp (a few minutes)")
         built = compile_llama(pip, source, constraints, incoming, arguments)
         llama = built
     places.step("installing packages")
-    wheels = [f"{incoming / str(arguments['wheel'])}[llama]", str(incoming / llama)]
+    wheels = [str(incoming / str(arguments["wheel"]))]
+    if engine:
+        wheels = [f"{wheels[0]}[llama]", str(incoming / str(llama))]
     command = [*pip, "install", "--quiet", *source, "--constraint", str(constraints), *wheels]
     run(command, "installing the packages")
     places.step("looking whether it runs")
-    probe = "import rbee_agent, rbee_tui, llama_cpp; print(rbee_agent.__version__)"
+    probe = "import rbee_agent, rbee_tui; print(rbee_agent.__version__)"
+    probe = "import llama_cpp; " + probe if engine else probe
     version = run([python, "-P", "-c", probe], "running what was installed").strip()
     said = {
         "version": version,
