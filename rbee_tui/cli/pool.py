@@ -110,7 +110,7 @@ def list_workers(ctx: typer.Context, host: HostName, json: Json = False) -> None
 @command(worker, "stop")
 def stop(
     ctx: typer.Context,
-    worker_id: Annotated[str, typer.Argument(metavar="WORKER")],
+    worker_id: Annotated[str, typer.Argument(metavar="WORKER", help="The id of the worker.")],
     host: HostName,
     json: Json = False,
 ) -> None:
