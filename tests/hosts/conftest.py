@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from rbee_agent.testing.live_fleet import LiveFleet
 from rbee_tui.fleet.install import Package
 from rbee_tui.fleet.wheels import Kind, Wheels, llama_requirement
 
@@ -77,6 +78,15 @@ class SshHost:
         if user != "root":
             words += [f"--setuid={UID}", f"--setgid={UID}"]
         return run(*words, "sh", "-c", script, timeout=timeout)
+
+    model = f"/home/{USER}/model.gguf"
+    """Where `give_model` puts the model, as the host sees it."""
+
+    def give_model(self, source: Path) -> None:
+        """Put a model file onto its disk."""
+        target = self.home / "model.gguf"
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
 
     def listing(self) -> list[str]:
         """Every path below the home."""
@@ -330,3 +340,47 @@ def rbee(hermetic: Path, wheel_store) -> Rbee:
         return Done(process.returncode, out.decode(), err.decode())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory: pytest.TempPathFactory, wheel_store: Wheels) -> Iterator[LiveFleet]:
+    """A keeper with folders of its own; a queen that it starts ends with it."""
+    root = tmp_path_factory.mktemp("keeper")
+    made = LiveFleet(root)
+    (root / ".cache/rbee").mkdir(parents=True)
+    (root / ".cache/rbee/wheels").symlink_to(wheel_store.folder)
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(_ssh(root) / "id_ed25519"))
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def _ssh(root: Path) -> Path:
+    folder = root / ".ssh"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def operator_of() -> Callable[[LiveFleet, SshHost], None]:
+    """Let a keeper's key into a host."""
+
+    def allow(keeper: LiveFleet, host: SshHost) -> None:
+        host.authorize((keeper.root / ".ssh/id_ed25519.pub").read_text().strip())
+
+    return allow
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], bool], float], float]:
+    """Wait for something that another process does to become true; how long it took."""
+
+    def wait(what: Callable[[], bool], seconds: float) -> float:
+        began = time.monotonic()
+        while not what():
+            assert time.monotonic() - began < seconds, "it did not happen in time"
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    return wait
