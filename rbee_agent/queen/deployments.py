@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from rbee_agent.contracts.ids import IdFactory
@@ -20,12 +19,14 @@ from rbee_agent.errors import NotFound, RbeeError, Unavailable, Unreachable, fro
 from rbee_agent.observe import logs
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.feed import Feed
-from rbee_agent.queen.fit import Choice, Idle, choose_node, memory_need
+from rbee_agent.queen.fit import Choice
+from rbee_agent.queen.fleet import Node, Worker
 from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.queue import is_special
-from rbee_agent.queen.registry import Node, Registry, Worker
+from rbee_agent.queen.registry import Registry
+from rbee_agent.queen.room import Room
 from rbee_agent.queen.task import Task
 from rbee_agent.queen.tasks import Tasks
 from rbee_agent.runtime.clock import Clock
@@ -70,7 +71,7 @@ class Deployments:
         self._links = links
         self._catalog = catalog
         self._tasks = tasks
-        self._policy = policy
+        self._room = Room(registry, catalog, tasks, policy)
         self._clock = clock
         self._new_id = new_id
         self._idle_unload_s = idle_unload_s
@@ -263,7 +264,7 @@ class Deployments:
     async def _spawn(self, wish: Deployment) -> None:
         """Have one worker more of a wish."""
         try:
-            choice = await self._choose(wish)
+            choice = await self._room.choose(wish, self.wishes.values())
             await self._evict(choice)
             if wish.model not in choice.node.models:
                 await self.fetch(choice.node, wish.model)
@@ -286,38 +287,6 @@ class Deployments:
         finally:
             self._busy.discard(wish.id)
             self._registry.tell_change()
-
-    async def _choose(self, wish: Deployment) -> Choice:
-        """The host for one worker more, and who must go for it."""
-        need = memory_need(
-            wish, self._catalog.facts(wish.model), self._registry.correction(wish.model)
-        )
-        idle = self._idle(wish.model)
-        if idle and self._policy.has("evict"):
-            order = await self._policy.evict([asdict(worker) for worker in idle], need)
-            by_id = {worker.worker_id: worker for worker in idle}
-            idle = [by_id[name] for name in order] if order is not None else idle
-        return choose_node(wish, self._registry.nodes.values(), need, idle)
-
-    def _idle(self, wanted: str) -> list[Idle]:
-        """On-demand workers of other models with nothing to do, least recently used first."""
-        found = [
-            worker
-            for wish in self.wishes.values()
-            if wish.on_demand and wish.model != wanted and not self._tasks.queue.length(wish.model)
-            for worker in self._workers(wish.worker_ids)
-            if not worker.in_flight and worker.info.state is WorkerState.READY
-        ]
-        found.sort(key=lambda worker: worker.last_used)
-        return [
-            Idle(
-                worker.info.id,
-                worker.node_id,
-                worker.info.device,
-                worker.memory,
-            )
-            for worker in found
-        ]
 
     async def _ask_for_worker(self, node: Node, wish: Deployment) -> WorkerInfo:
         request = SpawnRequest(

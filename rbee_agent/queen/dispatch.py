@@ -16,10 +16,11 @@ from rbee_agent.adapters.base import Adapter, Target
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import RbeeError, Unavailable, Unreachable
 from rbee_agent.observe import logs
+from rbee_agent.queen.fleet import Worker
 from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.placement import Decision, Need, decide, usable_workers
 from rbee_agent.queen.policy import Policy, fleet_data
-from rbee_agent.queen.registry import Registry, Worker
+from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.relay import PROBE_S, Broken, Relay
 from rbee_agent.queen.task import Task
 from rbee_agent.queen.tasks import Tasks

@@ -15,7 +15,7 @@ from rbee_agent.contracts.nodes import NodeState
 from rbee_agent.contracts.pools import Deployment
 from rbee_agent.errors import Unavailable
 from rbee_agent.models.estimate import estimate
-from rbee_agent.queen.registry import Node
+from rbee_agent.queen.fleet import Node
 
 DEFAULT_CONTEXT = 4096
 DEFAULT_SLOTS = 4

@@ -20,7 +20,8 @@ from rbee_agent.contracts.workers import WorkerInfo
 from rbee_agent.errors import RbeeError, Unreachable, from_body
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
-from rbee_agent.queen.registry import Node, Registry
+from rbee_agent.queen.fleet import Node
+from rbee_agent.queen.registry import Registry
 from rbee_agent.runtime.clock import Clock
 from rbee_agent.store.base import Store
 from rbee_agent.wire.sse import ServerEvent, SseDecoder

@@ -11,7 +11,8 @@ from rbee_agent.contracts.workers import WorkerState
 from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
 from rbee_agent.queen.deployments import Deployments
 from rbee_agent.queen.feed import Feed
-from rbee_agent.queen.registry import Registry, Worker
+from rbee_agent.queen.fleet import Worker
+from rbee_agent.queen.registry import Registry
 from rbee_agent.runtime.clock import Clock
 
 DRAIN_S = 60.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from prometheus_client.core import Metric
 
 from rbee_agent import __version__
 from rbee_agent.adapters.base import Adapter
@@ -29,10 +28,11 @@ from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.deployments import Deployments
 from rbee_agent.queen.dispatch import Dispatcher
 from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.gauges import gauges
 from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.hosts import Hosts
 from rbee_agent.queen.links import Links
-from rbee_agent.queen.metrics import QueenMetrics, gauge
+from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.pools import Pools
 from rbee_agent.queen.prediction import Predictor
@@ -164,7 +164,7 @@ class Queen:
         self.deployments.on_news = self.dispatcher.poke
         self.tasks.later = self.later
         self.tasks.on_end = self.tap.ended
-        self.metrics.watch(self._gauges)
+        self.metrics.watch(lambda: gauges(self.tasks.queue, self.registry))
 
     @classmethod
     async def open(cls, options: QueenOptions) -> Queen:
@@ -396,54 +396,6 @@ class Queen:
             await self.store.forget_tasks(self.clock.utc() - self.settings.retention_s)
         except RbeeError as error:
             self._log.warning("retention", problem=error.message)
-
-    def _gauges(self) -> Iterable[Metric]:
-        depth = gauge("queue_depth", "Tasks that wait.", ["priority"])
-        for priority, count in self.tasks.queue.waiting.items():
-            depth.add_metric([priority], count)
-        yield depth
-        workers: dict[str, int] = {}
-        slots = {"busy": 0, "free": 0}
-        for worker in self.registry.workers.values():
-            workers[worker.info.state.value] = workers.get(worker.info.state.value, 0) + 1
-            slots["busy"] += len(worker.in_flight)
-            slots["free"] += max(0, worker.info.slots - len(worker.in_flight))
-        nodes: dict[str, int] = {}
-        for node in self.registry.nodes.values():
-            nodes[node.shown_state.value] = nodes.get(node.shown_state.value, 0) + 1
-        for name, text, values in (
-            ("workers", "Workers by state.", workers),
-            ("nodes", "Hosts by state.", nodes),
-            ("slots", "Slots by state.", slots),
-        ):
-            family = gauge(name, text, ["state"])
-            for state, count in values.items():
-                family.add_metric([state], count)
-            yield family
-        yield from self._device_gauges()
-
-    def _device_gauges(self) -> Iterable[Metric]:
-        memory = gauge("vram_bytes", "Device memory.", ["node", "device", "kind"])
-        use = gauge("gpu_utilization_ratio", "Device utilisation.", ["node", "device"])
-        heat = gauge("gpu_temperature_celsius", "Device temperature.", ["node", "device"])
-        power = gauge("gpu_power_watts", "Device power.", ["node", "device"])
-        for node in self.registry.nodes.values():
-            for device in node.devices:
-                labels = [node.id, device.id]
-                memory.add_metric([*labels, "used"], device.memory_used)
-                memory.add_metric([*labels, "reserved"], device.memory_reserved)
-                memory.add_metric([*labels, "total"], device.memory_total)
-                if device.utilization is not None:
-                    use.add_metric(labels, device.utilization)
-                if device.temperature_c is not None:
-                    heat.add_metric(labels, device.temperature_c)
-                if device.power_w is not None:
-                    power.add_metric(labels, device.power_w)
-        kv = gauge("kv_cache_usage_ratio", "Used part of the KV cache.", ["worker"])
-        for worker in self.registry.workers.values():
-            if worker.gauge is not None and worker.gauge.kv_usage is not None:
-                kv.add_metric([worker.info.id], worker.gauge.kv_usage)
-        yield from (memory, use, heat, power, kv)
 
 
 class _Stopped(Exception):

@@ -16,11 +16,11 @@ from rbee_agent.contracts.tasks import TaskInfo, TaskState
 from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.fleet import Worker
 from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.placement import as_data
 from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.queue import TaskQueue
-from rbee_agent.queen.registry import Worker
 from rbee_agent.queen.relay import error_frame
 from rbee_agent.queen.sessions import Sessions
 from rbee_agent.queen.task import Task

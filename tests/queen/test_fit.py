@@ -10,7 +10,7 @@ from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, NodeState
 from rbee_agent.contracts.pools import Deployment
 from rbee_agent.errors import Unavailable
 from rbee_agent.queen.fit import Idle, choose_node, memory_need
-from rbee_agent.queen.registry import Node
+from rbee_agent.queen.fleet import Node
 from rbee_agent.testing.hive import model_file
 
 MIB = 2**20

@@ -311,8 +311,14 @@ async def test_logs_come_from_the_hive(caller, hive, path):
     assert len(lines) == (1 if "lines=1" in path else 3)
 
 
-async def test_an_idle_model_makes_room_for_another(caller):
+@pytest.mark.parametrize(
+    "policy", [None, "def evict(workers, need):\n    return [w['id'] for w in workers]"]
+)
+async def test_an_idle_model_makes_room_for_another(caller, policy):
     """Memory for one worker only: the idle on-demand one goes, the new one comes."""
+    if policy is not None:
+        reply = await caller.http.put("/v2/policy", json={"source": policy})
+        assert reply.status_code == 200, reply.text
     need = 700 * 2**20
 
     def make(name, request):
@@ -348,6 +354,7 @@ async def test_an_idle_model_makes_room_for_another(caller):
         assert (await caller.events(second["job_id"]))[-1].event == "end"
         assert [worker.model for worker in hive.workers.values()] == ["two"]
         assert len(hive.stops) == 1
+        assert "rbee_policy_errors_total 0.0" in (await caller.http.get("/metrics")).text
 
 
 async def test_a_reference_is_known_by_its_id(caller, text):

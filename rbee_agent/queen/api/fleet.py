@@ -17,7 +17,8 @@ from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.http.sse import SseWriter
 from rbee_agent.queen.api.routes import ADMIN, NODE, READ, Route, queen_of, who_of
-from rbee_agent.queen.registry import Node, Registry
+from rbee_agent.queen.fleet import Node
+from rbee_agent.queen.registry import Registry
 
 MAX_BODY = 1024 * 1024
 

@@ -12,7 +12,7 @@ from rbee_agent.errors import NotFound, RbeeError, Unavailable
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.routes import ADMIN, READ, Route, queen_of, who_of
-from rbee_agent.queen.registry import Node
+from rbee_agent.queen.fleet import Node
 from rbee_agent.queen.service import Queen
 
 MAX_BODY = 1024 * 1024
