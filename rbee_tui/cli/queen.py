@@ -186,7 +186,9 @@ def update(
     ctx: typer.Context,
     host: Annotated[str, typer.Option("--host", metavar="NAME", help="A host of hives.toml.")],
     offline: Annotated[bool, typer.Option("--offline", help="Copy every package.")] = False,
-    index: Annotated[str | None, typer.Option("--index", metavar="URL")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", metavar="URL", help="A package index for the host.")
+    ] = None,
 ) -> None:
     """Bring a queen elsewhere to this keeper's version; running tasks go on after her restart.
 
