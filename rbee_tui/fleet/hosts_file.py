@@ -41,8 +41,6 @@ class Host:
     hive_port: int = HIVE_PORT
     backend: str | None = None
     """What llama.cpp is compiled for; None: what the doctor finds."""
-    listen: str | None = None
-    """An address on which its hive listens openly; None: loopback, reached through SSH."""
     from_git: str | None = None
     """The repository it is installed from; None: this keeper's own wheel."""
     node_id: str | None = None

@@ -165,10 +165,17 @@ def end(pid: int, timeout: float) -> bool:
     return False
 
 
-def start_supervisor(agent: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+class Left(subprocess.Popen[bytes]):
+    """A child that outlives us on purpose: dropping its handle is no mistake to warn of."""
+
+    def __del__(self) -> None:
+        return
+
+
+def start_supervisor(agent: str, env: dict[str, str]) -> Left:
     """Start our own supervisor in a session of its own."""
     with log_path(agent).open("ab") as log:
-        return subprocess.Popen(
+        return Left(
             [str(python()), "-P", "-m", "rbee_tui.fleet.onhost.supervise", agent],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -90,7 +90,9 @@ def fill(folder: Path, arguments: dict[str, Any]) -> str | None:
     wheels = [str(incoming / str(arguments["wheel"]))]
     if engine:
         wheels = [f"{wheels[0]}[llama]", str(incoming / str(llama))]
-    command = [*pip, "install", "--quiet", *source, "--constraint", str(constraints), *wheels]
+    # Compiling every module takes longer than all the rest, and most are never imported.
+    command = [*pip, "install", "--quiet", "--no-compile", *source]
+    command += ["--constraint", str(constraints), *wheels]
     run(command, "installing the packages")
     places.step("looking whether it runs")
     probe = "import rbee_agent, rbee_tui; print(rbee_agent.__version__)"
