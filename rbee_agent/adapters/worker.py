@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from rbee_agent.wire.versions import version_headers
 
 CONNECT_TIMEOUT_S = 2.0
 CANCEL_TIMEOUT_S = 2.0
+FINISH_S = 0.02
 
 
 class WorkerAdapter:
@@ -46,6 +48,7 @@ class WorkerAdapter:
             if response.status != 200:
                 raise from_body(await _json(response), response.status)
             yield _events(response)
+            await _finish(response)
         finally:
             # Closing the connection is what ends the job on the worker.
             response.close()
@@ -89,6 +92,15 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[list[Server
             yield decoder.feed(chunk)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise Unreachable(f"the worker's stream broke: {_why(error)}") from error
+
+
+async def _finish(response: aiohttp.ClientResponse) -> None:
+    """Read the end of the body behind the last frame, so that the connection can be used again."""
+    try:
+        async with asyncio.timeout(FINISH_S):
+            await response.content.read()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return
 
 
 async def _json(response: aiohttp.ClientResponse) -> object:

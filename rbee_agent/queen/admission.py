@@ -12,7 +12,7 @@ from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.policy import Policy, fleet_data
 from rbee_agent.queen.registry import Registry
-from rbee_agent.queen.task import Task, body_hash
+from rbee_agent.queen.task import Task, body_of
 from rbee_agent.queen.tasks import Tasks
 from rbee_agent.runtime.clock import Clock
 from rbee_agent.security.keys import Identity
@@ -54,10 +54,10 @@ class Admission:
         Raises:
             RbeeError: with the code of the contract; nothing was accepted then.
         """
-        body = body_hash(request)
+        body = body_of(request)
         task = self.tasks.find(request.task_id) if request.task_id is not None else None
         if task is not None:
-            _same(task.body_sha256 == body and who.may_read(task.owner), task.job_id)
+            _same(task.body_sha256 == body[1] and who.may_read(task.owner), task.job_id)
             return task, self.answer(task), False
         try:
             task = self._task(request, self.catalog.resolve(request.model, who), body, who)
@@ -70,7 +70,7 @@ class Admission:
             await self._make_room(task)
         except RbeeError as error:
             # A repeated POST of a task that has ended is answered, whatever holds for new ones.
-            known = await self._stored(request.task_id, body, who)
+            known = await self._stored(request.task_id, body[1], who)
             if known is not None:
                 return None, known, False
             self.tasks.metrics.tasks_rejected.labels(error.code).inc()
@@ -81,7 +81,7 @@ class Admission:
         finally:
             self.entering -= 1
         if not fresh:
-            known = await self._stored(task.job_id, body, who)
+            known = await self._stored(task.job_id, body[1], who)
             twin = self.tasks.find(task.job_id)
             if known is None:
                 raise Unavailable("the task is being accepted; try again", retry_after_ms=100)
@@ -155,7 +155,7 @@ class Admission:
                 retry_after_ms=5000,
             )
 
-    def _task(self, request: TaskRequest, model: str, body: str, who: Identity) -> Task:
+    def _task(self, request: TaskRequest, model: str, body: tuple[str, str], who: Identity) -> Task:
         now = self.clock.monotonic()
         job_id = request.task_id or self.new_id("task")
         deadline = None if request.deadline_ms is None else now + request.deadline_ms / 1000
@@ -171,7 +171,8 @@ class Admission:
             created_at=self.clock.utc(),
             accepted=now,
             journal=self.journals.of(job_id),
-            body_sha256=body,
+            body=body[0],
+            body_sha256=body[1],
             deadline=deadline,
         )
 

@@ -182,7 +182,17 @@ class Dispatcher:
         assert decision.worker_id is not None and self._group is not None  # noqa: S101, PT018
         worker = self._registry.reserve(decision.worker_id, task.job_id)
         self._tasks.placed(task, worker)
-        task.runner = self._group.create_task(self._run(task, worker), name=task.job_id)
+        runner = self._group.create_task(self._run(task, worker), name=task.job_id)
+        runner.add_done_callback(lambda done: self._done(task, worker, done))
+        task.runner = runner
+
+    def _done(self, task: Task, worker: Worker, runner: asyncio.Task[None]) -> None:
+        """Clean up behind a runner, also behind one that was cancelled before its first step."""
+        self._registry.release(worker.info.id, task.job_id)
+        unhandled = task.runner is runner and not task.state.final
+        if runner.cancelled() and unhandled and task.lost_reason and self._group is not None:
+            broken = Broken(task.lost_reason, blame=False)
+            self._group.create_task(self._move(task, worker, broken, progressed=False))
 
     async def _run(self, task: Task, worker: Worker) -> None:
         """One attempt, and what follows from how it ended."""
@@ -191,11 +201,14 @@ class Dispatcher:
         again: Broken | None = None
         try:
             end = await self._attempt(task, worker)
+            # From here on the worker does not matter: its end must not disturb the writing.
+            task.runner = None
             self._registry.release(worker_id, task.job_id)
             await self._tasks.end(task, end)
         except Broken as broken:
             again = broken
         except RbeeError as error:
+            task.runner = None
             self._registry.release(worker_id, task.job_id)
             await self._tasks.fail(task, error)
         except asyncio.CancelledError:

@@ -35,7 +35,7 @@ async def recover(queen: Queen) -> int:
 
 def revive(record: TaskRecord, queen: Queen) -> Task:
     """A task as its record and its journal tell of it."""
-    request = TaskRequest.read_json(record.request)
+    request = TaskRequest.read_json(record.request).model_copy(update={"task_id": record.job_id})
     info = TaskInfo.read_json(record.info)
     journal = queen.journals.of(record.job_id)
     lines = journal.lines()
@@ -50,6 +50,7 @@ def revive(record: TaskRecord, queen: Queen) -> Task:
         created_at=record.created_at,
         accepted=accepted,
         journal=journal,
+        body=record.request,
         body_sha256=record.body_sha256,
         deadline=None if request.deadline_ms is None else accepted + request.deadline_ms / 1000,
         worker_id=info.worker_id,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 
 from rbee_agent import __version__
 from rbee_agent.errors import Conflict
@@ -32,6 +33,9 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
         RbeeError: the store cannot be opened.
     """
     refuse_second(places)
+    # The store's thread waits for the interpreter's lock several times a commit: with the usual
+    # 5 ms each, a busy event loop would make every task wait for it.
+    sys.setswitchinterval(0.0005)
     upstream = os.environ.get("RBEE_UPSTREAM_TOKEN")
     queen = await Queen.open(
         QueenOptions(

@@ -28,6 +28,8 @@ class Task:
     created_at: float
     accepted: float
     journal: Journal
+    body: str
+    """The request as JSON, without its id: what is stored and what makes two POSTs the same."""
     body_sha256: str
     deadline: float | None = None
     state: TaskState = TaskState.QUEUED
@@ -134,7 +136,7 @@ class Task:
             model=self.model,
             session_id=self.request.session_id,
             created_at=self.created_at,
-            request=self.request.model_dump_json(exclude_defaults=True),
+            request=self.body,
             info=self._first_info(),
         )
 
@@ -181,7 +183,7 @@ class Task:
         return json.dumps(frame, separators=(",", ":"))
 
 
-def body_hash(request: TaskRequest) -> str:
-    """What makes two POSTs under one task_id the same: the request without the id."""
+def body_of(request: TaskRequest) -> tuple[str, str]:
+    """A request as JSON without its id, and the hash by which a repeated POST is known."""
     body = request.model_dump_json(exclude_defaults=True, exclude={"task_id"})
-    return hashlib.sha256(body.encode()).hexdigest()
+    return body, hashlib.sha256(body.encode()).hexdigest()

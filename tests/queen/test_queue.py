@@ -28,6 +28,7 @@ def task(model="m", session=None, priority="interactive", **fields) -> Task:
         created_at=0.0,
         accepted=float(number),
         journal=Journal(Path("/nowhere")),
+        body="",
         body_sha256="",
     )
 

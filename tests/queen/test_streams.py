@@ -125,3 +125,45 @@ async def test_embeddings_come_as_one_result(caller, hive):
     events = await caller.events(reply.json()["job_id"])
     assert [e.event for e in events] == ["started", "result", "end"]
     assert [row["embedding"] for row in json.loads(events[1].data)["data"]] == [[1.0], [2.0]]
+
+
+async def test_a_worker_lost_in_the_moment_of_placement(caller, hive, text, monkeypatch):
+    """Its runner is cancelled before its first step: the task is tried again, no slot is stuck."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    dispatcher = caller.queen.dispatcher
+    start = dispatcher._start
+    lost = []
+
+    def start_and_lose(task, decision):
+        start(task, decision)
+        if not lost:
+            lost.append(task.job_id)
+            dispatcher.worker_lost(decision.worker_id, "it went in this very moment")
+
+    monkeypatch.setattr(dispatcher, "_start", start_and_lose)
+    job = await caller.submit()
+    assert text(await caller.events(job["job_id"])) == answer(PROMPT, 12)
+    assert lost == [job["job_id"]]
+    assert not caller.queen.registry.workers["w1"].in_flight
+
+
+async def test_cancel_in_the_moment_of_placement(caller, hive):
+    """A task that is cancelled before its runner's first step leaves no slot behind."""
+    worker = await hive.add(FakeWorker("w1", slots=1))
+    await caller.register(hive)
+    replies = await asyncio.gather(
+        *(
+            caller.http.post(
+                "/v2/tasks",
+                json={"model": "demo", "prompt": "x", "max_tokens": 2, "task_id": f"c{n}"},
+            )
+            for n in range(10)
+        ),
+        *(caller.http.post(f"/v2/tasks/c{n}/cancel") for n in range(10)),
+    )
+    assert all(reply.status_code in (202, 204, 404) for reply in replies)
+    for number in range(10):
+        await caller.until_state(f"c{number}", "done", "cancelled")
+    await caller.until(lambda: not caller.queen.registry.workers["w1"].in_flight)
+    assert worker.seen.executions <= 10
