@@ -29,6 +29,8 @@ from rbee_agent.settings.secret import Secret
 
 _MOVES = frozenset({"POOL_UNREADY", "BAD_TOKEN", "MISSING_TOKEN"})
 """Refusals that are the worker's trouble and not the task's."""
+STORE_PAUSE_S = 1.0
+"""Pause before a stream goes on whose journal could not be written."""
 ATTEMPTS = 4
 """Attempts in a row without a new token, after which a task is given up."""
 
@@ -148,16 +150,29 @@ class Dispatcher:
             turn=self._turn,
             prefer=prefer,
         )
+        fallback = decision.worker_id is None and _may_fall_back(task)
+        if fallback:
+            decision = self._fall_back(task, need, decision)
         decision = replace(decision, at=self._clock.utc(), policy=said)
         task.decision = decision
         metrics = self._tasks.metrics
         metrics.placement_seconds.observe(self._clock.monotonic() - began)
         pinned = "yes" if need.wish.mode == "pin" else "no"
-        metrics.placement_decisions.labels(decision.outcome, pinned, "no").inc()
+        fell = "yes" if fallback else "no"
+        metrics.placement_decisions.labels(decision.outcome, pinned, fell).inc()
         if decision.worker_id is None:
             coming = self.wants(task) if decision.outcome == "none" else None
             self._tasks.waits(task, coming or decision.reason)
         return decision
+
+    def _fall_back(self, task: Task, need: Need, pinned: Decision) -> Decision:
+        """The pin cannot be kept now and the task allows another worker: said, never silent."""
+        free = replace(need, wish=need.wish.model_copy(update={"mode": "auto"}))
+        decision = decide(
+            self._registry.index(task.model), free, strategy=self.strategy, turn=self._turn
+        )
+        reason = f"its pin could not be kept ({pinned.reason}); {decision.reason}"
+        return replace(decision, reason=reason)
 
     def need(self, task: Task) -> Need:
         """What a task asks of a worker now."""
@@ -293,7 +308,13 @@ class Dispatcher:
             return
         if broken.blame:
             self._registry.distrust(worker.info.id, broken.reason)
-        task.failures = 1 if progressed else task.failures + 1
+        if broken.pause_s:
+            # It is our own disk: no worker is to blame, and no attempt is used up.
+            await asyncio.sleep(broken.pause_s)
+        else:
+            task.failures = 1 if progressed else task.failures + 1
+        if task.state.final:
+            return
         if task.failures >= ATTEMPTS:
             await self._tasks.fail(
                 task,
@@ -330,6 +351,11 @@ def _nobody(_: Task) -> None:
     """Before deployments are wired in, nothing is done about it."""
 
 
+def _may_fall_back(task: Task) -> bool:
+    wish = task.request.placement
+    return wish.mode == "pin" and wish.allow_fallback
+
+
 def _verdict(group: BaseExceptionGroup[Any]) -> BaseException:
     """What the failure of an attempt means: another worker's turn, or the end of the task."""
     error: BaseException = group
@@ -337,6 +363,8 @@ def _verdict(group: BaseExceptionGroup[Any]) -> BaseException:
         error = error.exceptions[0]
     if isinstance(error, Unreachable):
         return Broken(error.message)
+    if isinstance(error, RbeeError) and error.code == "STORE_UNAVAILABLE":
+        return Broken(error.message, blame=False, pause_s=STORE_PAUSE_S)
     if isinstance(error, RbeeError) and error.code in _MOVES:
         return Broken(error.message)
     return error

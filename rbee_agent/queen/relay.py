@@ -36,9 +36,11 @@ _RETRY_CODES = frozenset({"WORKER_RESET", "POOL_UNREADY", "POOL_UNAVAILABLE"})
 class Broken(Exception):
     """The stream cannot go on on this worker; another may take it."""
 
-    def __init__(self, reason: str, *, blame: bool = True) -> None:
+    def __init__(self, reason: str, *, blame: bool = True, pause_s: float = 0.0) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.pause_s = pause_s
+        """So long it is no use to go on anywhere."""
         self.blame = blame
         """Whether the worker is to be distrusted for it."""
 
@@ -178,7 +180,7 @@ class Relay:
             text = json.dumps(self.origin, separators=(",", ":")) + "\n" + text
         task.journal.append(text)
         self.progress.tokens += len(frames)
-        self.progress.moved = self.progress.heard
+        self.progress.moved = task.stream.arrived = self.progress.heard
         task.stream.durable(kind, frames)
 
     def _other(self, name: str, data: str) -> None:

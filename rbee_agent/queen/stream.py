@@ -42,13 +42,14 @@ class _Entry(NamedTuple):
 class TaskStream:
     """The log of one task. Appending is synchronous; reading is an async generator per reader."""
 
-    __slots__ = ("_entries", "_waiters", "ended", "last_index", "readers", "started", "text_frames")
+    __slots__ = ("_entries", "_waiters", "arrived", "ended", "last_index", "readers", "started")
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
         self._waiters: list[asyncio.Future[None]] = []
         self.last_index = -1
-        self.text_frames = 0
+        self.arrived = 0.0
+        """Monotonic time at which the newest durable frame came from its worker."""
         self.started = False
         self.ended = False
         self.readers = 0
@@ -62,7 +63,6 @@ class TaskStream:
         """Append frames of one kind with the indices of their last tokens."""
         self._entries.extend([_Entry(event, index, data) for index, data in frames])
         self.last_index = frames[-1][0]
-        self.text_frames += len(frames)
         self._wake()
 
     def aside(self, event: str, data: str) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 
+from rbee_agent.errors import Unavailable
+from rbee_agent.store.journal import Journal
 from rbee_agent.testing.worker import FakeWorker, Faults, answer
+from rbee_agent.wire.sse import SseDecoder
 
 PROMPT = "hello bees"
 
@@ -167,3 +171,76 @@ async def test_cancel_in_the_moment_of_placement(caller, hive):
         await caller.until_state(f"c{number}", "done", "cancelled")
     await caller.until(lambda: not caller.queen.registry.workers["w1"].in_flight)
     assert worker.seen.executions <= 10
+
+
+async def test_a_slow_reader_gets_merged_frames_and_every_token(caller, hive, queen):
+    """It does not read while thousands of tokens come: frames merge, none is dropped or doubled."""
+    hive.models.clear()
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    tokens = 60_000
+    job = await caller.submit(max_tokens=tokens)
+    host, port = queen.url.removeprefix("http://").split(":")
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.connect((host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=small, limit=2**12)
+    writer.write(f"GET /v2/tasks/{job['job_id']}/events HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+    await caller.until_state(job["job_id"], "done")
+    raw = b""
+    while chunk := await reader.read(2**16):
+        raw += chunk
+    writer.close()
+    events = SseDecoder().feed(raw.partition(b"\r\n\r\n")[2])
+    indices, merged = [], 0
+    for event in events:
+        if event.event == "token":
+            data = json.loads(event.data)
+            merged += "batch" in data
+            indices += [item["i"] for item in data.get("batch", [data])]
+            assert int(event.id) == indices[-1]
+    assert indices == list(range(tokens))
+    assert merged > 0
+
+
+async def test_a_full_disk_pauses_the_stream_and_loses_nothing(caller, hive, text, monkeypatch):
+    """The journal cannot be written for a while: no token is sent unjournaled, then it goes on."""
+    worker = FakeWorker("w1", token_s=0.005)
+    await hive.add(worker)
+    await caller.register(hive)
+    append = Journal.append
+    state = {"full": False}
+
+    def append_or_fail(self, lines):
+        if state["full"]:
+            raise Unavailable("No space left on device", code="STORE_UNAVAILABLE")
+        append(self, lines)
+
+    monkeypatch.setattr(Journal, "append", append_or_fail)
+    job = await caller.submit(max_tokens=60)
+    await caller.until(lambda: worker.seen.generated > 5)
+    state["full"] = True
+    await caller.until(lambda: worker.seen.executions > 0 and worker.seen.cancelled > 0)
+    state["full"] = False
+    events = await caller.events(job["job_id"])
+    assert text(events) == answer(PROMPT, 60)
+    assert events[-1].event == "end"
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+async def test_a_pin_falls_back_only_where_it_may(caller, hive, fallback):
+    """A pinned worker that is busy: with allow_fallback another takes the task, and it is said."""
+    busy = FakeWorker("w1", slots=1)
+    busy.gate = asyncio.Event()
+    await hive.add(busy)
+    await hive.add(FakeWorker("w2"))
+    await caller.register(hive)
+    pin = {"mode": "pin", "worker_id": "w1"}
+    await caller.submit(placement=pin)
+    job = await caller.submit(placement={**pin, "allow_fallback": fallback})
+    info = await caller.until_state(job["job_id"], "done" if fallback else "queued")
+    assert info.get("worker_id") == ("w2" if fallback else None)
+    if fallback:
+        said = (await caller.http.get(f"/v2/tasks/{job['job_id']}/explain")).json()["text"]
+        assert "pin could not be kept" in said
+    busy.gate.set()

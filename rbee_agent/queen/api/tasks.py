@@ -18,8 +18,9 @@ from rbee_agent.http.sse import SseWriter
 from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
 from rbee_agent.queen.explain import explain_task, explain_text
 from rbee_agent.queen.recovery import origin_of
-from rbee_agent.queen.service import no_task
+from rbee_agent.queen.service import Queen, no_task
 from rbee_agent.queen.stream import LAST_ID, ClientFrame, rebuilt
+from rbee_agent.queen.task import Task
 from rbee_agent.store.base import TaskRecord
 from rbee_agent.store.journal import unpack
 
@@ -90,12 +91,15 @@ async def events(request: web.Request) -> web.StreamResponse:
         await batches.aclose()
         return web.Response(status=204)
     async with aclosing(batches), SseWriter(request) as writer:
-        await _write_frames(writer, batches)
+        await _write_frames(writer, batches, queen, task)
     return writer.response
 
 
 async def _write_frames(
-    writer: SseWriter, batches: AsyncGenerator[list[ClientFrame], bool | None]
+    writer: SseWriter,
+    batches: AsyncGenerator[list[ClientFrame], bool | None],
+    queen: Queen,
+    task: Task | None,
 ) -> None:
     """Write each batch in one go; a reader that makes us wait gets merged frames."""
     loop = asyncio.get_running_loop()
@@ -105,7 +109,12 @@ async def _write_frames(
         while True:
             before = loop.time()
             await writer.write(sse_bytes(batch))
-            lags = loop.time() - before > LAG_S
+            now = loop.time()
+            lags = now - before > LAG_S
+            if task is not None and batch[-1].event == "token" and not task.state.final:
+                queen.metrics.overhead_seconds.observe(
+                    queen.clock.monotonic() - task.stream.arrived
+                )
             batch = await batches.asend(lags)
     except StopAsyncIteration:
         return
