@@ -11,7 +11,7 @@ from aiohttp import web
 from rbee_agent import __version__
 from rbee_agent.contracts.models import CatalogModel, PullProgress
 from rbee_agent.contracts.workers import SpawnRequest, WorkerReady
-from rbee_agent.errors import NotFound, RbeeError, Refused
+from rbee_agent.errors import NotFound, RbeeError, Refused, Unavailable
 from rbee_agent.hive.log_tail import last_lines
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import correlate, refuse_web_pages, require
@@ -39,6 +39,9 @@ def make_app(hive: Hive, callback_token: Secret) -> web.Application:
             raise Refused("a hive wants its token", code="MISSING_TOKEN")
         if not wanted.matches(presented):
             raise Refused("this is not the hive's token", code="BAD_TOKEN")
+        if not hive.ready and request.path != _CALLBACK:
+            # Before its workers are adopted it would tell the queen that they are gone.
+            raise Unavailable("the hive is starting", code="POOL_UNREADY", retry_after_ms=200)
 
     # A tunnel's far end calls the hive by whatever name it has there.
     app = web.Application(

@@ -60,6 +60,8 @@ class Hive:
             keep_disk_free=settings.hive.keep_disk_free,
             env=dict(os.environ),
         )
+        self.ready = False
+        """Whether the workers that live are taken up again; until then requests are put off."""
         self._identity = identity(self.node_id, backends=[], settings=self.settings, clock=clock)
 
     async def run(self, stop: asyncio.Event, *, host: str, port: int) -> None:
@@ -107,6 +109,7 @@ class Hive:
             update={"backends": list(self.workers.backends.names)}
         )
         await self.workers.start(group, callback_url=f"{url}/v1/workers/ready")
+        self.ready = True
         group.create_task(self._telemetry(), name="telemetry")
         if self.settings.queen is not None:
             group.create_task(self._register(session, self.settings.queen, url), name="register")

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import getpass
 import socket
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -19,13 +20,16 @@ KEEPALIVE_S = 15.0
 KEEPALIVE_COUNT = 3
 
 
-def arguments_of(target: Target) -> dict[str, Any]:
+def arguments_of(target: Target, *, config: bool = True) -> dict[str, Any]:
     """How asyncssh is told a target; ~/.ssh/config gives whatever the target leaves open.
 
     Raises:
         Refused: the pinned host key is none.
     """
-    given: dict[str, Any] = {"host": target.dialled}
+    file = Path.home() / ".ssh" / "config"
+    # Named rather than left to asyncssh, whose options read it in some of its functions only.
+    read = [str(file)] if config and file.is_file() else None
+    given: dict[str, Any] = {"host": target.dialled, "config": read}
     for name, value in (("port", target.port), ("username", target.user), ("tunnel", target.jump)):
         if value is not None:
             given[name] = value
@@ -45,7 +49,7 @@ def options_of(target: Target, *, config: bool = True) -> asyncssh.SSHClientConn
     Raises:
         Refused: ~/.ssh/config or a key file cannot be read; says why.
     """
-    given = arguments_of(target) | ({} if config else {"config": None})
+    given = arguments_of(target, config=config)
     try:
         return asyncssh.SSHClientConnectionOptions(**given)
     except (asyncssh.ConfigParseError, asyncssh.KeyImportError, OSError, ValueError) as error:
@@ -79,14 +83,12 @@ async def connect(
         Refused: the host or its key is not trusted, or it does not let us in.
         Unreachable: nobody answered there.
     """
-    more = arguments_of(target) | {
+    more = arguments_of(target, config=config) | {
         "connect_timeout": connect_timeout,
         "login_timeout": LOGIN_TIMEOUT_S,
         "keepalive_interval": keepalive,
         "keepalive_count_max": keepalive_count,
     }
-    if not config:
-        more["config"] = None
     if password is not None:
         more |= {"password": password, "client_keys": None, "agent_path": None}
     if tunnel is not None:

@@ -99,7 +99,7 @@ async def _without(target: Target, timeout: float) -> Verdict:
 async def _shown(target: Target, more: dict[str, Any]) -> asyncssh.SSHKey | None:
     from rbee_agent.ssh.connect import arguments_of
 
-    taken = ("host", "port", "tunnel")
+    taken = ("host", "port", "tunnel", "config")
     given = {name: value for name, value in arguments_of(target).items() if name in taken}
     return await asyncssh.get_server_host_key(**(given | more))
 

@@ -106,6 +106,8 @@ class Tunnel:
         self._on_state = on_state
         self._group = group
         self._connections: list[asyncssh.SSHClientConnection] = []
+        self._whole = False
+        """Whether the last connection is the host's, not one on the way to it."""
         self._tried = asyncio.Event()
         """Set once the first attempt has ended: until then callers wait, later they do not."""
         self._hurry = asyncio.Event()
@@ -125,7 +127,7 @@ class Tunnel:
             with suppress(TimeoutError):
                 async with asyncio.timeout(DIAL_S):
                     await self._tried.wait()
-        return self._connections[-1] if self._connections else None
+        return self._connections[-1] if self._whole else None
 
     def hurry(self) -> None:
         """Try again now rather than when patience ends."""
@@ -157,6 +159,7 @@ class Tunnel:
                     wait = min(BACKOFF_MOST_S, wait * 2)
                 else:
                     wait = pause = BACKOFF_FIRST_S
+                    self._whole = True
                     self._tell("up", None)
                     self._tried.set()
                     await self._connections[-1].wait_closed()
@@ -194,6 +197,7 @@ class Tunnel:
             self._connections.append(through)
 
     def _abort(self) -> None:
+        self._whole = False
         for connection in reversed(self._connections):
             connection.abort()
         self._connections = []

@@ -69,27 +69,79 @@ def test_a_cut_cable_moves_the_stream(keeper: LiveFleet, pair, until) -> None:
     """A host unplugged in mid-stream: the stream goes on elsewhere, byte for byte the same."""
     words = ["infer", "-m", MODEL, *PROMPT, "--max-tokens", "300"]
     whole = keeper.ok(*words)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rbee_tui", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=keeper.env,
-    )
+    process = stream(keeper, words)
     assert process.stdout is not None
     begun = process.stdout.read(20)
-    running = [w for w in keeper.document("ps")["workers"] if w["slots_busy"]]
-    names = {node["id"]: node["hostname"] for node in keeper.document("hive", "ls")["nodes"]}
-    busy = names[running[0]["node_id"]]
-    cut = next(host for host in pair if host.name == busy)
+    cut = host_of_the_stream(keeper, pair)
     cut.link(up=False)
     try:
-        took = until(lambda: states(keeper)[busy] == "offline", 15.0)
+        took = until(lambda: states(keeper)[cut.name] == "offline", 15.0)
         rest, err = process.communicate(timeout=90)
     finally:
         cut.link(up=True)
     assert process.returncode == 0, err
     assert begun + rest == whole
     print(f"\nthe cut host was offline after {took:.1f} s")
-    back = until(lambda: states(keeper)[busy] == "online", 30.0)
+    back = until(lambda: states(keeper)[cut.name] == "online", 30.0)
     print(f"and back {back:.1f} s after its cable")
+
+
+def test_a_killed_hive_and_a_new_sshd_harm_no_stream(
+    keeper: LiveFleet, pair, until, tmp_path: Path
+) -> None:
+    """A killed hive comes back and adopts its worker in mid-stream; a killed sshd is outlived."""
+    words = ["infer", "-m", MODEL, *PROMPT, "--max-tokens", "300"]
+    whole = keeper.ok(*words)
+    process = stream(keeper, words)
+    assert process.stdout is not None
+    begun = process.stdout.read(20)
+    busy = host_of_the_stream(keeper, pair)
+    workers = {w["id"]: w["pid"] for w in keeper.document("ps")["workers"]}
+    pid = busy.sh("cat /home/ada/.local/state/rbee/run/hive.json").split('"pid": ')[1].split(",")[0]
+    busy.sh(f"kill -9 {pid}")
+    rest, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    assert begun + rest == whole
+    until(lambda: states(keeper)[busy.name] == "online", 30.0)
+    assert {w["id"]: w["pid"] for w in keeper.document("ps")["workers"]} == workers
+    busy.end_sshd()
+    until(lambda: states(keeper)[busy.name] != "online", 15.0)
+    busy.sshd()
+    took = until(lambda: states(keeper)[busy.name] == "online", 30.0)
+    print(f"\nback {took:.1f} s after its sshd")
+    assert {w["id"]: w["pid"] for w in keeper.document("ps")["workers"]} == workers
+
+
+def test_a_killed_worker_comes_back(keeper: LiveFleet, pair, until) -> None:
+    """Its hive starts it again under the same id; the queen counts it once."""
+    before = {w["id"]: w for w in keeper.document("ps")["workers"]}
+    nodes = keeper.document("hive", "ls")["nodes"]
+    left = next(node["id"] for node in nodes if node["hostname"] == "left")
+    chosen = next(w for w in before.values() if w["node_id"] == left)
+    pair[0].sh(f"kill -9 {chosen['pid']}")
+
+    def reborn() -> bool:
+        now = {w["id"]: w for w in keeper.document("ps")["workers"]}
+        assert set(now) == set(before)
+        found = now[chosen["id"]]
+        return found["state"] == "ready" and found["incarnation"] > chosen["incarnation"]
+
+    until(reborn, 40.0)
+
+
+def stream(keeper: LiveFleet, words: list[str]) -> subprocess.Popen[str]:
+    """Begin ``rbee WORDS`` and leave it running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rbee_tui", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=keeper.env,
+    )
+
+
+def host_of_the_stream(keeper: LiveFleet, pair: list[Any]) -> Any:
+    """The host whose worker is busy."""
+    running = [w for w in keeper.document("ps")["workers"] if w["slots_busy"]]
+    names = {node["id"]: node["hostname"] for node in keeper.document("hive", "ls")["nodes"]}
+    return next(host for host in pair if host.name == names[running[0]["node_id"]])
