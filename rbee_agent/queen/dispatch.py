@@ -315,6 +315,16 @@ class Dispatcher:
             task.failures = 1 if progressed else task.failures + 1
         if task.state.final:
             return
+        if task.has_output and worker.resume == "none":
+            await self._tasks.fail(
+                task,
+                Unavailable(
+                    f"worker {worker.info.id} broke off ({broken.reason}), and its kind of engine "
+                    "cannot go on behind what was sent",
+                    code="WORKER_RESET",
+                ),
+            )
+            return
         if task.failures >= ATTEMPTS:
             await self._tasks.fail(
                 task,

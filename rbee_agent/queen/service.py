@@ -21,6 +21,7 @@ from rbee_agent.contracts.ids import IdFactory, new_id
 from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.contracts.nodes import NodeRegistration
 from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState
+from rbee_agent.contracts.workers import WorkerReady
 from rbee_agent.errors import NotFound, RbeeError
 from rbee_agent.observe import logs
 from rbee_agent.queen.admission import Admission
@@ -121,7 +122,7 @@ class Queen:
             strategy=settings.strategy,
         )
         self.statics = Statics(
-            options.static_workers, self.registry, adapters, options.upstream_token
+            list(options.static_workers), self.registry, adapters, options.upstream_token
         )
         self.deployments = Deployments(
             store=store,
@@ -304,6 +305,11 @@ class Queen:
         """Know a hive from now on; returns when it has reported, or after a moment without."""
         await self.links.register(registration)
         await self.links.settled(REGISTER_WAIT_S, registration.node_id)
+
+    def static_ready(self, ready: WorkerReady) -> None:
+        """A worker with no hive called back."""
+        if self._group is not None:
+            self.statics.add(ready, self._group)
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that no request waits for; the queen's group owns it."""

@@ -106,9 +106,10 @@ def main() -> None:
         else:
             elapsed = args.seconds * 0.7
         took.sort()
+        p50, p99 = took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
         print(
             f"{len(accepted)} accepted, {len(accepted) / elapsed:.0f} a second, "
-            f"p50 {took[len(took) // 2] * 1000:.1f} ms, p99 {took[int(len(took) * 0.99)] * 1000:.1f} ms"
+            f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
         )
         queen.send_signal(signal.SIGKILL)
         queen.wait(10)

@@ -204,35 +204,41 @@ async def flood(port: int, pid: int, streams: int, count: int) -> dict[str, floa
     }
 
 
-async def bench(args: argparse.Namespace) -> dict[str, object]:
+async def measure(
+    args: argparse.Namespace, upstream: int, queen: int, pid: int, nginx: int | None
+) -> dict[str, object]:
+    """All numbers, with everything running; the arguments are ports and the queen's pid."""
     result: dict[str, object] = {}
+    await paced(through_queen, queen, 1, 0.5)
+    for streams in args.streams:
+        result[f"direct {streams}"] = await paced(direct, upstream, streams, args.seconds)
+        if nginx is not None:
+            result[f"nginx {streams}"] = await paced(direct, nginx, streams, args.seconds)
+        result[f"queen {streams}"] = await paced(through_queen, queen, streams, args.seconds)
+    for streams in (1, 16):
+        result[f"flood {streams}"] = await flood(queen, pid, streams, args.flood // streams)
+    result["rss_mib"] = psutil.Process(pid).memory_info().rss / 2**20
+    return result
+
+
+def bench(args: argparse.Namespace) -> dict[str, object]:
+    """Start everything, measure, end everything."""
     home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
-    upstream_port = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "upstream.py"), str(upstream_port)])]
+    upstream = free_port()
+    children = [subprocess.Popen([sys.executable, str(HERE / "upstream.py"), str(upstream)])]
     try:
         time.sleep(0.5)
-        queen, port = start_queen(home, upstream_port)
+        queen, port = start_queen(home, upstream)
         children.append(queen)
-        nginx = start_nginx(home, upstream_port)
+        nginx = start_nginx(home, upstream)
         if nginx is not None:
             children.append(nginx[0])
-        await paced(through_queen, port, 1, 0.5)
-        for streams in args.streams:
-            result[f"direct {streams}"] = await paced(direct, upstream_port, streams, args.seconds)
-            if nginx is not None:
-                result[f"nginx {streams}"] = await paced(direct, nginx[1], streams, args.seconds)
-            result[f"queen {streams}"] = await paced(through_queen, port, streams, args.seconds)
-        for streams in (1, 16):
-            result[f"flood {streams}"] = await flood(
-                port, queen.pid, streams, args.flood // streams
-            )
-        result["rss_mib"] = psutil.Process(queen.pid).memory_info().rss / 2**20
+        return asyncio.run(measure(args, upstream, port, queen.pid, nginx and nginx[1]))
     finally:
         for child in reversed(children):
             child.send_signal(signal.SIGTERM)
             child.wait(10)
         shutil.rmtree(home, ignore_errors=True)
-    return result
 
 
 def main() -> None:
@@ -242,7 +248,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 16, 64, 256])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    result = asyncio.run(bench(args))
+    result = bench(args)
     if args.json:
         print(json.dumps(result, indent=1))
         return

@@ -11,7 +11,7 @@ from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.events import Change, TapChunk
 from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, Telemetry
 from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
-from rbee_agent.contracts.workers import WorkerInfo
+from rbee_agent.contracts.workers import WorkerInfo, WorkerReady
 from rbee_agent.errors import InvalidParams, NotFound
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
@@ -98,6 +98,17 @@ async def spawn(request: web.Request) -> web.Response:
     await queen.catalog.save()
     made = await queen.deployments.add(wish.model_copy(update={"model": model}))
     return json_response(made.dump(), status=202)
+
+
+async def worker_ready(request: web.Request) -> web.Response:
+    """A worker with no hive says that it is there."""
+    ready = WorkerReady.read(await read_json_object(request, max_bytes=MAX_BODY))
+    if not ready.url.startswith(("http://", "https://")):
+        raise InvalidParams(
+            [{"field": "url", "constraint": "url", "message": "must be an http(s) URL"}]
+        )
+    queen_of(request).static_ready(ready)
+    return web.Response(status=204)
 
 
 async def stop_worker(request: web.Request) -> web.Response:
@@ -259,6 +270,16 @@ ROUTES = [
         answer=Deployment,
         status=202,
         errors=(400, 401, 403, 404, 409, 413, 415, 503),
+    ),
+    Route(
+        "POST",
+        "/v2/workers/ready",
+        worker_ready,
+        NODE,
+        "A worker with no hive is there",
+        body=WorkerReady,
+        status=204,
+        errors=(400, 401, 403, 413, 415),
     ),
     Route(
         "DELETE",
