@@ -149,6 +149,8 @@ class Deployments:
 
     def wanted_by(self, task: Task) -> str | None:
         """A task waits for what no worker can give: have one started, and say how that goes."""
+        if not self._settled:
+            return "the queen has just started and waits for her hosts to report"
         mine = [wish for wish in self.wishes.values() if wish.model == task.model]
         if any(_able(wish, task) for wish in mine):
             return self._how_it_goes(mine)
@@ -215,7 +217,7 @@ class Deployments:
 
     async def _look_at(self, wish: Deployment) -> None:
         """Compare one wish with what is there."""
-        present = [name for name in wish.worker_ids if self._counts(name)]
+        present = [name for name in wish.worker_ids if self._known(name)]
         if present != wish.worker_ids:
             wish = await self._keep(wish.model_copy(update={"worker_ids": present}))
         hopeless = [w for w in self._workers(present) if w.info.state in _HOPELESS]
@@ -231,19 +233,44 @@ class Deployments:
             return
         if wish.on_demand and await self._unload_idle(wish):
             return
-        if len(present) < wish.replicas and self._retry_at.get(wish.id, 0.0) <= (
-            self._clock.monotonic()
-        ):
+        live = [name for name in present if self._lives(name)]
+        due = self._retry_at.get(wish.id, 0.0) <= self._clock.monotonic()
+        if len(live) < wish.replicas and due:
             self._fulfil(wish)
+        elif len(live) > wish.replicas:
+            await self._shed(wish, live)
 
-    def _counts(self, worker_id: str) -> bool:
-        """Whether a worker still fulfils its wish (one that its hive will restart does)."""
+    async def _shed(self, wish: Deployment, live: list[str]) -> None:
+        """A host came back, and with it a worker that was replaced: idle ones too many go."""
+        idle = [
+            worker.info.id
+            for worker in self._workers(live)
+            if worker.info.state is WorkerState.READY and not worker.in_flight
+        ]
+        extra = idle[: len(live) - wish.replicas]
+        if not extra:
+            return
+        self._feed.narrate(f"{', '.join(extra)} of {wish.model} is one too many and is stopped")
+        left = [name for name in wish.worker_ids if name not in extra]
+        await self._keep(wish.model_copy(update={"worker_ids": left}))
+        await self._stop_all(extra)
+
+    def _known(self, worker_id: str) -> bool:
+        """Whether a worker belongs to its wish still: it is there, or its host is out of reach."""
         worker = self._registry.workers.get(worker_id)
         if worker is not None:
             return worker.info.state not in _ENDED
-        # Its hive may only be out of reach: nothing is spawned twice for that.
-        node = self._registry.nodes.get(worker_id.partition(".")[0])
-        return node is not None and node.state is not NodeState.ONLINE and not self._settled
+        # A hive's workers carry its id in front of theirs.
+        node = self._registry.nodes.get(worker_id.rpartition(".")[0])
+        return node is not None and node.state is not NodeState.ONLINE
+
+    def _lives(self, worker_id: str) -> bool:
+        """Whether a worker fulfils its wish now (one that its hive will restart does)."""
+        worker = self._registry.workers.get(worker_id)
+        if worker is None:
+            return False
+        node = self._registry.nodes.get(worker.node_id)
+        return node is not None and node.state is not NodeState.OFFLINE
 
     def _workers(self, ids: list[str]) -> list[Worker]:
         return [worker for name in ids if (worker := self._registry.workers.get(name)) is not None]

@@ -17,6 +17,8 @@ from rbee_agent.contracts.tasks import PlacementWish
 CANDIDATES = 64
 """Most candidates that are scored: those that the static order of the index likes best."""
 
+_HOPELESS = frozenset({"failed", "crash-looping", "stopped", "stopping"})
+
 WEIGHT_LOAD = 1.0
 WEIGHT_SPEED = 0.5
 WEIGHT_WARM = 0.6
@@ -170,7 +172,11 @@ def decide(
         return Decision(None, "none", text, need, strategy, (), len(index), turn)
     reasons = [filter_reason(view, need) for view in seen]
     busy = [reason for reason in reasons if reason is not None and reason[0] == "slots"]
-    coming = [r for r in reasons if r is not None and r[0] in ("state", "node", "trouble")]
+    coming = [
+        reason
+        for view, reason in zip(seen, reasons, strict=True)
+        if reason is not None and reason[0] in ("state", "node", "trouble") and _comes_back(view)
+    ]
     outcome = "wait" if busy or coming else "none"
     first = (busy or coming or [r for r in reasons if r is not None])[0]
     text = first[1] if len(seen) == 1 else f"{first[1]} (of {len(index)} workers of the model)"
@@ -298,6 +304,11 @@ def _candidates(index: ModelIndex, need: Need) -> tuple[list[WorkerView], list[W
 def _may_be_usable(view: WorkerView) -> bool:
     """Behind the first full or unusable worker of the static order there is no usable one."""
     return not view.key[0] and view.busy < view.slots
+
+
+def _comes_back(view: WorkerView) -> bool:
+    """Whether waiting for a worker is reasonable: a dead host or a broken worker is no hope."""
+    return view.node_state != "offline" and view.state not in _HOPELESS
 
 
 def _choose(

@@ -366,3 +366,49 @@ async def test_a_reference_is_known_by_its_id(caller, text):
             assert text(await caller.events(job["job_id"])) == answer("hello bees", 12)
         assert len(hive.spawns) == 1
         assert len(hive.pulls) == 1
+
+
+async def test_a_model_moves_to_another_host_when_its_own_is_gone(caller, text):
+    """The stream goes on elsewhere; when the host is back, the worker one too many goes."""
+    gate = asyncio.Event()
+
+    def make(name, request):
+        worker = FakeWorker(name, model=request.model)
+        worker.gate = gate
+        return worker
+
+    async with FakeHive("node-1", make_worker=make) as one, FakeHive("node-2") as two:
+        await caller.register(one)
+        await caller.http.post("/v2/workers", json={"model": "demo"})
+        await caller.until(lambda: len(one.workers) == 1)
+        await caller.register(two)
+        job = await caller.submit()
+        worker = next(iter(one.workers.values()))
+        await caller.until(lambda: worker.seen.executions == 1)
+        one.mute = True
+        assert text(await caller.events(job["job_id"])) == answer("hello bees", 12)
+        assert len(two.workers) == 1
+        gate.set()
+        one.mute = False
+        await caller.until(
+            lambda: caller.queen.registry.nodes["node-1"].state == "online", timeout=10
+        )
+        await caller.until(lambda: len(one.workers) + len(two.workers) == 1, timeout=10)
+
+
+async def test_a_restarted_queen_waits_for_her_hosts(places, hive, call):
+    """A worker that no wish stands behind is found again before another is started for a task."""
+    await hive.add(FakeWorker("by-hand"))
+    async with InProcessQueen(places) as queen:
+        caller = call(queen)
+        await caller.register(hive)
+        hive.mute = True
+        await caller.http.aclose()
+    async with InProcessQueen(places) as queen:
+        caller = call(queen)
+        await caller.http.post("/v2/catalog/models", json={"id": "demo"})
+        job = await caller.submit(detach=True)
+        hive.mute = False
+        assert (await caller.events(job["job_id"]))[-1].event == "end"
+        assert hive.spawns == []
+        await caller.http.aclose()
