@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ from rbee_tui.fleet.wheels import Kind, Wheels, llama_requirement
 NET = "10.213.77"
 USER = "ada"
 UID = 4211
+_LONG = bool(os.environ.get("RBEE_LONG"))
 _XDG_CACHE = os.environ.get("XDG_CACHE_HOME")
 _REAL_HOME = Path.home()
 _NEEDED = ("ip", "sshd", "ssh-keygen", "unshare", "nsenter", "mount")
@@ -66,6 +70,8 @@ class SshHost:
     pid: int
     processes: list[subprocess.Popen[bytes]]
     host_key: str
+    gate: SshHost | None = None
+    """The jump host in front of it."""
 
     @property
     def home(self) -> Path:
@@ -77,6 +83,7 @@ class SshHost:
         words = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--uts"]
         if user != "root":
             words += [f"--setuid={UID}", f"--setgid={UID}"]
+            script = f"export HOME=/home/{USER}; {script}"
         return run(*words, "sh", "-c", script, timeout=timeout)
 
     model = f"/home/{USER}/model.gguf"
@@ -142,6 +149,11 @@ class SshHost:
     def link(self, up: bool) -> None:
         """Plug or unplug its network cable."""
         run("ip", "link", "set", f"v{self.name}", "up" if up else "down")
+
+    def set_password(self, hashed: str) -> None:
+        """Give the user a password, as it stands in shadow."""
+        file = self.root / "etc/shadow"
+        file.write_text(file.read_text().replace(f"{USER}:*:", f"{USER}:{hashed}:"))
 
     def authorize(self, line: str) -> None:
         """Let a key log in as the user."""
@@ -384,3 +396,48 @@ def until() -> Callable[[Callable[[], bool], float], float]:
         return time.monotonic() - began
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def index(
+    bridge: str, wheel_store: Wheels, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A package index of local wheels on our bridge; its URL."""
+    own = asyncio.run(Package.own(tmp_path_factory.mktemp("indexed"))).wheel
+    found = asyncio.run(wheel_store.dependencies(Kind.of(_facts_here(), "cpu"), own))
+    build = wheel_store.folder / "build"
+    if not list(build.glob("hatchling-*.whl")):
+        run(
+            *[sys.executable, "-m", "pip", "download", "-q", "-d", str(build)],
+            "hatchling",
+            timeout=300,
+        )
+    root = tmp_path_factory.mktemp("index")
+    for wheel in {path.name: path for path in [*found, *build.glob("*.whl")]}.values():
+        project = root / "simple" / wheel.name.split("-")[0].lower().replace("_", "-")
+        project.mkdir(parents=True, exist_ok=True)
+        (project / wheel.name).symlink_to(wheel)
+    handler = functools.partial(_Quiet, directory=str(root))
+    server = http.server.ThreadingHTTPServer((f"{NET}.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://{NET}.1:{server.server_port}/simple"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole installations take a minute each: all but two of them run with RBEE_LONG=1 only."""
+    if _LONG:
+        return
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="a further installation: set RBEE_LONG=1"))

@@ -6,7 +6,7 @@ import pytest
 
 from rbee_agent.testing.live_fleet import MODEL, LiveFleet
 
-pytestmark = [pytest.mark.root, pytest.mark.model]
+pytestmark = [pytest.mark.root, pytest.mark.model, pytest.mark.slow]
 
 
 def test_a_queen_on_a_control_node(

@@ -34,6 +34,8 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
             _remove_but(folder, models)
             continue
         if folder.is_symlink():
+            # The operator put it onto another disk: what lies there is ours all the same.
+            shutil.rmtree(folder.resolve(), ignore_errors=True)
             folder.unlink()
         elif folder.exists():
             shutil.rmtree(folder)
