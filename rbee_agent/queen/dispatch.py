@@ -207,7 +207,8 @@ class Dispatcher:
         unhandled = task.runner is runner and not task.state.final
         if runner.cancelled() and unhandled and task.lost_reason and self._group is not None:
             broken = Broken(task.lost_reason, blame=False)
-            self._group.create_task(self._move(task, worker, broken, progressed=False))
+            moving = self._move(task, worker, broken, progressed=False)
+            self._group.create_task(guarded(moving, task.job_id))
 
     async def _run(self, task: Task, worker: Worker) -> None:
         """One attempt, and what follows from how it ended."""

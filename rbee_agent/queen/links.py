@@ -21,6 +21,7 @@ from rbee_agent.errors import RbeeError, Unreachable, from_body
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fleet import Node
+from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.registry import Registry
 from rbee_agent.runtime.clock import Clock
 from rbee_agent.store.base import Store
@@ -116,7 +117,8 @@ class Links:
             ) as response:
                 raw = await response.read()
                 self._registry.sign_of_life(node)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # ValueError: an address or a token that no request can be made of.
             raise Unreachable(f"the hive on {node.id} does not answer: {_why(error)}") from error
         body = _decode(raw)
         if response.status >= 400:
@@ -144,7 +146,7 @@ class Links:
                 async for chunk in response.content.iter_any():
                     for event in decoder.feed(chunk):
                         yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(f"the hive on {node.id} broke off: {_why(error)}") from error
 
     def _open(self, registration: NodeRegistration) -> Node:
@@ -167,20 +169,20 @@ class Links:
         wait = BACKOFF_FIRST_S
         while True:
             heard = node.last_sign
-            problem = "an internal error"
-            try:
-                problem = await self._hold(node)
-            except Exception:
-                # One odd hive must not take the queen with it.
-                self._log.exception("link failed", node=node.id)
-            self._log.info("link broke", node=node.id, problem=problem)
+            # One odd hive must not take the queen with it.
+            await guarded(self._round(node), f"link {node.id}")
             if node.last_sign != heard:
                 wait = BACKOFF_FIRST_S
-            if not await self._alive(node):
-                self._settled[node.id].set()
-                self._registry.set_node_state(node, NodeState.OFFLINE, problem)
             await asyncio.sleep(wait)
             wait = min(BACKOFF_MOST_S, wait * 2)
+
+    async def _round(self, node: Node) -> None:
+        """Hold the link once, and judge the node when it broke."""
+        problem = await self._hold(node)
+        self._log.info("link broke", node=node.id, problem=problem)
+        if not await self._alive(node):
+            self._settled[node.id].set()
+            self._registry.set_node_state(node, NodeState.OFFLINE, problem)
 
     async def _hold(self, node: Node) -> str:
         """Read the link until it breaks or falls silent; why it did."""

@@ -71,6 +71,7 @@ class FakeHive:
         app.router.add_delete("/v1/workers/{id}", self._stop)
         app.router.add_get("/v1/workers/{id}/logs", self._logs)
         app.router.add_post("/v1/models", self._pull)
+        app.router.add_post("/v1/models/{id}/verify", self._verify)
         self._server = Server(app, shutdown_timeout=0.05)
         await self._server.start("127.0.0.1", 0, choose="another port")
         return self
@@ -214,6 +215,9 @@ class FakeHive:
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         return json_response({"lines": ["loading", "ready", request.match_info["id"]]})
+
+    async def _verify(self, request: web.Request) -> web.StreamResponse:
+        return json_response({"id": request.match_info["id"], "ok": True})
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

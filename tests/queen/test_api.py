@@ -369,3 +369,45 @@ async def test_metrics_have_the_names_of_the_contract(caller, hive):
     ):
         assert name in text, name
     assert job["job_id"] not in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"node_id": ""},
+        {"node_id": "a/b"},
+        {"url": "ftp://x"},
+        {"url": "http://"},
+        {"url": "http://x:99999"},
+        {"url": "http://[::1"},
+        {"url": "http://x\r\nHost: y"},
+        {"token": "a\r\nb"},
+        {"token": "\u00e9"},
+    ],
+    ids=str,
+)
+async def test_an_odd_registration_is_refused(caller, change):
+    """What no request could be made of never reaches a link."""
+    body = {"node_id": "n", "url": "http://127.0.0.1:1", "token": "t", **change}
+    reply = await caller.http.post("/v2/nodes/register", json=body)
+    assert reply.status_code == 400
+    assert code(reply) == "INVALID_PARAMS"
+    assert caller.queen.registry.nodes == {}
+
+
+async def test_an_odd_hive_does_not_take_the_queen_with_it(caller, hive, monkeypatch):
+    """A bug in one link is logged; the queen and the other hosts go on."""
+    hold = caller.queen.links._hold
+
+    async def odd(node):
+        if node.id == "odd":
+            raise RuntimeError("never thought of")
+        return await hold(node)
+
+    monkeypatch.setattr(caller.queen.links, "_hold", odd)
+    body = {"node_id": "odd", "url": "http://127.0.0.1:1"}
+    await caller.http.post("/v2/nodes/register", json=body)
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    job = await caller.submit()
+    assert (await caller.events(job["job_id"]))[-1].event == "end"

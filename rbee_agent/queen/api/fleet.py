@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import Field
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.events import Change, TapChunk
+from rbee_agent.contracts.ids import is_slug
 from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, Telemetry
 from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
 from rbee_agent.contracts.workers import WorkerInfo, WorkerReady
@@ -36,10 +38,7 @@ async def register_node(request: web.Request) -> web.Response:
     body = await read_json_object(request, max_bytes=MAX_BODY)
     queen = queen_of(request)
     registration = NodeRegistration.read(body)
-    if not registration.url.startswith(("http://", "https://")):
-        raise InvalidParams(
-            [{"field": "url", "constraint": "url", "message": "must be an http(s) URL"}]
-        )
+    _check_registration(registration)
     registration = registration.model_copy(update={"url": registration.url.rstrip("/")})
     await queen.register_node(registration)
     node = queen.registry.nodes[registration.node_id]
@@ -103,10 +102,11 @@ async def spawn(request: web.Request) -> web.Response:
 async def worker_ready(request: web.Request) -> web.Response:
     """A worker with no hive says that it is there."""
     ready = WorkerReady.read(await read_json_object(request, max_bytes=MAX_BODY))
-    if not ready.url.startswith(("http://", "https://")):
-        raise InvalidParams(
-            [{"field": "url", "constraint": "url", "message": "must be an http(s) URL"}]
-        )
+    wrong = [] if _is_url(ready.url) else [_violation("url", "must be an http(s) URL")]
+    if not is_slug(ready.worker_id):
+        wrong.append(_violation("worker_id", "1 to 128 of A-Z a-z 0-9 . _ -"))
+    if wrong:
+        raise InvalidParams(wrong)
     queen_of(request).static_ready(ready)
     return web.Response(status=204)
 
@@ -210,6 +210,44 @@ async def tap(request: web.Request) -> web.StreamResponse:
         async for chunk in chunks:
             await writer.write(chunk)
     return writer.response
+
+
+def _check_registration(registration: NodeRegistration) -> None:
+    """Refuse what no request could be made of, or what would not do as an id.
+
+    Raises:
+        InvalidParams: every violation, never with the value.
+    """
+    wrong = []
+    if not is_slug(registration.node_id):
+        wrong.append(_violation("node_id", "1 to 128 of A-Z a-z 0-9 . _ -"))
+    if not _is_url(registration.url):
+        wrong.append(_violation("url", "must be an http(s) URL"))
+    token = registration.token or ""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        wrong.append(_violation("token", "printable ASCII without blanks"))
+    if wrong:
+        raise InvalidParams(wrong)
+
+
+def _is_url(text: str) -> bool:
+    """Whether requests can be made to an address."""
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and text.isascii()
+            and text.isprintable()
+            and " " not in text
+        )
+    except ValueError:
+        return False
+
+
+def _violation(field: str, message: str) -> dict[str, str]:
+    return {"field": field, "constraint": "format", "message": message}
 
 
 def _node(registry: Registry, node_id: str) -> Node:
