@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,20 +76,26 @@ class Admission:
                 return None, known, False
             self.tasks.metrics.tasks_rejected.labels(error.code).inc()
             raise
-        self.entering += 1
-        try:
-            fresh = await self.store.add_task(task.record())
-        finally:
-            self.entering -= 1
-        if not fresh:
+        # The caller may hang up now: what is on its way to the disk is accepted all the same.
+        if not await asyncio.shield(self.tasks.own(self._enter(task))):
             known = await self._stored(task.job_id, body[1], who)
             twin = self.tasks.find(task.job_id)
             if known is None:
                 raise Unavailable("the task is being accepted; try again", retry_after_ms=100)
             return twin, self.answer(twin) if twin is not None else known, False
-        self.tasks.accepted(task)
-        self.on_accepted(task)
         return task, self.answer(task), True
+
+    async def _enter(self, task: Task) -> bool:
+        """Onto the disk and into the queue, both or neither; False where its id is taken."""
+        self.entering += 1
+        try:
+            fresh = await self.store.add_task(task.record())
+        finally:
+            self.entering -= 1
+        if fresh:
+            self.tasks.accepted(task)
+            self.on_accepted(task)
+        return fresh
 
     def answer(self, task: Task) -> Accepted:
         """What the 202 says."""

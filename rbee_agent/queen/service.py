@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -22,7 +22,7 @@ from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.contracts.nodes import NodeRegistration
 from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState
 from rbee_agent.contracts.workers import WorkerReady
-from rbee_agent.errors import NotFound, RbeeError
+from rbee_agent.errors import NotFound, RbeeError, Unavailable
 from rbee_agent.observe import logs
 from rbee_agent.queen.admission import Admission
 from rbee_agent.queen.catalog import Catalog
@@ -56,6 +56,7 @@ from rbee_agent.store.base import Store
 from rbee_agent.store.journal import Journals
 from rbee_agent.store.sqlite import SqliteStore
 
+T = TypeVar("T")
 HOUSEKEEPING_S = 1.0
 FORGET_EVERY_S = 600.0
 REGISTER_WAIT_S = 2.0
@@ -164,6 +165,7 @@ class Queen:
         self.dispatcher.wants = self.deployments.wanted_by
         self.deployments.on_news = self.dispatcher.poke
         self.tasks.later = self.later
+        self.tasks.own = self.own
         self.tasks.on_end = self.tap.ended
         self.metrics.watch(lambda: gauges(self.tasks.queue, self.registry))
 
@@ -311,6 +313,19 @@ class Queen:
         if self._group is not None:
             self.statics.add(ready, self._group)
 
+    def own(self, work: Coroutine[Any, Any, T], /) -> asyncio.Future[T]:
+        """Begin work that a request waits for, but that goes on when the caller hangs up.
+
+        Its errors are the waiting caller's: they never reach the queen's group.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._group is None:
+            work.close()
+            future.set_exception(Unavailable("the queen is stopping", code="STORE_UNAVAILABLE"))
+        else:
+            self._group.create_task(_into(work, future))
+        return future
+
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done that no request waits for; the queen's group owns it."""
         if self._group is None:
@@ -402,6 +417,25 @@ class Queen:
             await self.store.forget_tasks(self.clock.utc() - self.settings.retention_s)
         except RbeeError as error:
             self._log.warning("retention", problem=error.message)
+
+
+async def _into(work: Coroutine[Any, Any, T], future: asyncio.Future[T]) -> None:
+    """Run `work`; its result or error goes into the future, if anybody still wants it."""
+    try:
+        result = await work
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except Exception as error:
+        if future.done():
+            logs.get("queen").exception("a job failed")
+        else:
+            future.set_exception(error)
+            # Where the caller has hung up, nobody asks for it: that is no news then.
+            future.exception()
+    else:
+        if not future.done():
+            future.set_result(result)
 
 
 class _Stopped(Exception):

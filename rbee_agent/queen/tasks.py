@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rbee_agent.contracts.frames import NarrationFrame
 from rbee_agent.contracts.tasks import TaskInfo, TaskState
@@ -28,9 +28,17 @@ from rbee_agent.runtime.clock import Clock
 from rbee_agent.store.base import Ending, Store
 from rbee_agent.store.journal import pack
 
+T = TypeVar("T")
 RECENT = 100
 """Ended tasks that the event feed's snapshot still names."""
 STORE_RETRY_S = 1.0
+
+
+class Own(Protocol):
+    """Makes a task of the queen's own."""
+
+    def __call__(self, work: Coroutine[Any, Any, T], /) -> asyncio.Future[T]:
+        """Begin `work`; the queen owns it."""
 
 
 class Tasks:
@@ -55,6 +63,8 @@ class Tasks:
         self.recent: OrderedDict[str, TaskInfo] = OrderedDict()
         self.later: Callable[[Coroutine[Any, Any, None]], None] = _close
         """Runs an ending that nobody waits for; the queen's task group owns it."""
+        self.own: Own = asyncio.ensure_future
+        """Makes a task that a caller may wait for, but whose end does not depend on the caller."""
         self.on_end: Callable[[Task], None] = _ignore
         """Told of each task that has just ended."""
         self._store = store
@@ -248,7 +258,7 @@ class Tasks:
         self.changed(task)
         if running is not None and running is not asyncio.current_task():
             running.cancel()
-        await self._write_end(task)
+        await asyncio.shield(self.own(self._write_end(task)))
 
     async def _write_end(self, task: Task) -> None:
         """Have the end in the store, however long the disk is full."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httpx
 import pytest
 
 from rbee_agent.settings.config import QueenSettings
@@ -411,3 +412,29 @@ async def test_an_odd_hive_does_not_take_the_queen_with_it(caller, hive, monkeyp
     await caller.register(hive)
     job = await caller.submit()
     assert (await caller.events(job["job_id"]))[-1].event == "end"
+
+
+async def test_a_caller_who_hangs_up_leaves_no_half_task(caller, hive, monkeypatch):
+    """The connection ends while the task is on its way to the disk: it is accepted, and runs."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    store, gate = caller.queen.store, asyncio.Event()
+    add_task = store.add_task
+
+    async def slow(record):
+        fresh = await add_task(record)
+        await gate.wait()
+        return fresh
+
+    monkeypatch.setattr(store, "add_task", slow)
+    body = {"model": "demo", "prompt": "x", "max_tokens": 3, "task_id": "left"}
+    with pytest.raises(httpx.ReadTimeout):
+        await caller.http.post("/v2/tasks", json=body, timeout=0.3)
+    monkeypatch.undo()
+    early = await caller.http.get("/v2/tasks/left/events")
+    assert early.status_code == 503
+    gate.set()
+    await caller.until_state("left", "done")
+    again = await caller.http.post("/v2/tasks", json=body)
+    assert again.status_code == 200
+    assert (await caller.events("left"))[-1].event == "end"

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
-from rbee_agent.errors import InvalidParams, Refused
+from rbee_agent.errors import InvalidParams, Refused, Unavailable
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.http.sse import SseWriter
@@ -85,6 +85,8 @@ async def events(request: web.Request) -> web.StreamResponse:
         record = await queen.store.task(job_id)
         if record is None or not who.may_read(record.owner):
             raise no_task(job_id)
+        if record.ended_at is None:
+            raise Unavailable("the task is just being accepted; try again", retry_after_ms=100)
         batches = stored_frames(record, after=after)
     if after == LAST_ID and (task is None or task.state.final):
         # This reader has everything: 204 tells an EventSource not to come back.
