@@ -53,7 +53,16 @@ async def forget(queen: QueenClient, remote: Remote) -> None:
         await queen.raw("DELETE", f"/v2/hosts/{remote.host.name}")
     except NotFound:
         remote.tell("the queen did not know it")
-    await remote.forbid_key(f"rbee-queen-{key.id}")
+    comment = f"rbee-queen-{key.id}"
+    await remote.forbid_key(comment)
+    for passing, before in _on_the_way(remote.host):
+        try:
+            async with await Shell.open(replace(passing, jump=before)) as shell:
+                gate = Remote(Host(passing.name), shell, remote.tell)
+                await gate.forbid_key(f"{comment}-{remote.host.name}")
+        except RbeeError as error:
+            # The host itself is rid of her; a line that leads to it alone does no more.
+            remote.tell(f"the queen's line stays on {passing.name}: {error.message}")
 
 
 async def hop_of(target: Target) -> Hop:
@@ -82,18 +91,27 @@ def jump_targets(host: Host) -> list[Target]:
     return [Target(name, name, port, user) for name, user, port in split_jump(jump)]
 
 
+def _on_the_way(host: Host) -> list[tuple[Target, str | None]]:
+    """Each host on the way, with the jump by which it is reached itself."""
+    found: list[tuple[Target, str | None]] = []
+    for target in jump_targets(host):
+        where = [resolve(each) for each, _ in found]
+        before = ",".join(f"{hop.user}@{hop.address}:{hop.port}" for hop in where)
+        found.append((target, before or None))
+    return found
+
+
 async def _open_jumps(
     host: Host, key: QueenKey, comment: str, end: Hop, remote: Remote
 ) -> list[Hop]:
     """Let the queen pass every host on the way, each to the next one alone."""
-    targets = jump_targets(host)
-    hops = [await hop_of(target) for target in targets]
-    for number, target in enumerate(targets):
+    way = _on_the_way(host)
+    hops = [await hop_of(target) for target, _ in way]
+    for number, (target, before) in enumerate(way):
         following = hops[number + 1] if number + 1 < len(hops) else end
         tag = f"{comment}-{host.name}"
         line = own_key.jump_line(key.public_key, tag, following.address, following.port)
-        before = ",".join(f"{h.user}@{h.address}:{h.port}" for h in hops[:number])
-        through = replace(target, jump=before or None)
+        through = replace(target, jump=before)
         remote.tell(f"letting the queen pass {target.name}")
         try:
             async with await Shell.open(through) as shell:

@@ -136,7 +136,8 @@ def test_the_queens_line_comes_and_goes(hermetic: Path) -> None:
     """Her line is put in once, and taken out; others stay byte for byte; an empty file goes."""
     file = hermetic / ".ssh/authorized_keys"
     file.parent.mkdir()
-    mine = "# work\nssh-ed25519 AAAA ada@desk\n\nssh-rsa BBBB no-newline"
+    jump = "restrict ssh-ed25519 CCCC rbee-queen-1-inner"
+    mine = f"# work\n{jump}\nssh-ed25519 AAAA ada@desk\n\nssh-rsa BBBB no-newline"
     file.write_text(mine)
     keys.allow("restrict ssh-ed25519 CCCC rbee-queen-1")
     keys.allow("restrict,new ssh-ed25519 CCCC rbee-queen-1")

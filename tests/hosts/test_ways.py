@@ -69,6 +69,17 @@ def test_update_switches_and_restarts(keeper: LiveFleet, inner) -> None:
     assert (again.returncode, "is installed already" in again.stderr) == (0, True)
 
 
+@pytest.mark.slow
+def test_uninstall_tidies_the_jump_host_too(keeper: LiveFleet, inner) -> None:
+    """The queen's lines go from the host and from the one on the way; the operator's stay."""
+    keeper.ok("hive", "uninstall", "inner", "--yes")
+    for host in (inner, inner.gate):
+        lines = (host.home / ".ssh/authorized_keys").read_text().splitlines()
+        assert len(lines) == 1
+        assert "rbee-queen" not in lines[0]
+    assert keeper.document("hive", "ls")["nodes"] == []
+
+
 def test_a_password_asked_for_once(keeper: LiveFleet, make_host) -> None:
     """--copy-key leaves the operator's key on a host that knew only a password."""
     host = make_host("pass")

@@ -162,3 +162,37 @@ async def test_a_slow_reader_stops_the_writer(ssh_server, queen_key: OwnKey) -> 
             assert int(await reader.read()) == sent
         writer.close()
     server.close()
+
+
+async def test_a_slow_caller_stops_the_host(ssh_server, queen_key: OwnKey) -> None:
+    """Pressure passes the other way too: a caller that does not read holds the service up."""
+    total = 64 * 1024 * 1024
+    sent = 0
+    held = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while sent < total:
+            writer.write(bytes(1 << 20))
+            sent += 1 << 20
+            try:
+                await asyncio.wait_for(writer.drain(), 1)
+            except TimeoutError:
+                held.set()
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with tunnels(queen_key, Told()) as owner:
+        port = owner.add("h", Way(ssh_server.hop)).forward(server.sockets[0].getsockname()[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(20):
+            await held.wait()
+        assert sent < total
+        got = 0
+        async with asyncio.timeout(30):
+            while data := await reader.read(1 << 20):
+                got += len(data)
+        assert got == total
+        writer.close()
+    server.close()
