@@ -128,11 +128,9 @@ def _installed(installed: dict[str, Any] | None, host: Host) -> Finding:
     if version == __version__:
         return Finding("rbee", True, f"{version} ({installed.get('backend')})")
     age = "newer" if _numbers(version) > _numbers(__version__) else "older"
-    remedy = (
-        f"rbee hive update {host.name}"
-        if age == "older"
-        else "update this keeper, or take the host back: rbee hive install --force " + host.name
-    )
+    remedy = f"rbee hive update {host.name}"
+    if age == "newer":
+        remedy = f"update this keeper, or take the host back to its version: {remedy}"
     return Finding("rbee", False, f"{version}, {age} than this keeper's {__version__}", remedy)
 
 

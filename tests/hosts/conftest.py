@@ -413,7 +413,9 @@ def index(
             timeout=300,
         )
     root = tmp_path_factory.mktemp("index")
-    for wheel in {path.name: path for path in [*found, *build.glob("*.whl")]}.values():
+    llama = wheel_store.llama(Kind.of(_facts_here(), "cpu"))
+    assert llama is not None
+    for wheel in {path.name: path for path in [*found, llama, *build.glob("*.whl")]}.values():
         project = root / "simple" / wheel.name.split("-")[0].lower().replace("_", "-")
         project.mkdir(parents=True, exist_ok=True)
         (project / wheel.name).symlink_to(wheel)

@@ -102,6 +102,26 @@ def test_a_password_asked_for_once(keeper: LiveFleet, make_host) -> None:
 
 
 @pytest.mark.slow
+async def test_one_host_of_a_kind_builds_for_all(
+    make_host, operator_key: str, rbee, hermetic: Path, index: str
+) -> None:
+    """Two bare hosts at once: one makes the llama.cpp wheel, it is fetched, the other gets it."""
+    (hermetic / ".cache/rbee/wheels").unlink()
+    hosts = [make_host("one"), make_host("two")]
+    for host in hosts:
+        host.authorize(operator_key)
+        words = ("--address", host.address, "--user", "ada", "--yes")
+        assert (await rbee("hive", "add", host.name, *words)).code == 0
+    done = await rbee("hive", "install", "--all", "--index", index, "--no-start")
+    assert done.code == 0, done.err
+    assert done.err.count("compiling llama.cpp") == 1
+    assert done.err.count("fetching the compiled wheel") == 1
+    assert done.err.count("copying llama_cpp_python") == 1
+    kinds = list((hermetic / ".cache/rbee/wheels/llama").iterdir())
+    assert [len(list(kind.glob("*.whl"))) for kind in kinds] == [1]
+
+
+@pytest.mark.slow
 def test_from_a_checkout(keeper: LiveFleet, make_host, operator_of, index: str) -> None:
     """A clone on the host is installed; a new commit is pulled, built and switched to."""
     host = make_host("source")
