@@ -13,6 +13,9 @@ from rbee_agent.observe.correlation import current
 from rbee_agent.wire.sse import PING, encode
 from rbee_agent.wire.versions import version_headers
 
+NEVER_BLOCKS = 32 * 1024
+"""Below aiohttp's 64 KiB mark a write only fills the buffer."""
+
 
 class SseWriter:
     """One open event stream; pings when nothing else is said.
@@ -78,6 +81,11 @@ class SseWriter:
             ConnectionResetError: as `send`.
         """
         self._last_write = asyncio.get_running_loop().time()
+        transport = self._request.transport
+        if transport is not None and transport.get_write_buffer_size() + len(chunk) < NEVER_BLOCKS:
+            # The usual case, once a token: nothing can wait here, so no deadline is set up.
+            await self.response.write(chunk)
+            return
         try:
             async with asyncio.timeout(self._write_timeout):
                 await self.response.write(chunk)

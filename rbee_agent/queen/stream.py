@@ -112,6 +112,13 @@ class TaskStream:
                     return
                 await self._wait()
                 continue
+            if position == len(self._entries) - 1 and position >= replay_until:
+                # The usual case: one token more.
+                entry = self._entries[position]
+                position += 1
+                if entry.event not in hidden:
+                    lags = yield [_frame(entry)]
+                continue
             entries = self._entries[position:]
             replayed = max(0, replay_until - position)
             position = len(self._entries)

@@ -8,18 +8,21 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rbee_agent.adapters.base import Target
 from rbee_agent.adapters.llama_server import LlamaServerAdapter
 from rbee_agent.adapters.openai_http import OpenAiAdapter
-from rbee_agent.adapters.worker import WorkerAdapter
+from rbee_agent.adapters.worker import WorkerAdapter, tokens_at_once
 from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.errors import RbeeError, Unreachable
 from rbee_agent.http.server import Server
 from rbee_agent.settings.secret import Secret
 from rbee_agent.testing.worker import FakeWorker, answer
-from rbee_agent.wire.frames import ids_of, index_of
+from rbee_agent.wire.frames import ids_of, index_of, token_frame
+from rbee_agent.wire.sse import SseDecoder, encode
 
 
 @asynccontextmanager
@@ -253,3 +256,29 @@ def test_the_fake_workers_agree():
     """The simulated engines of two workers give the same answer to the same prompt."""
     assert answer("x", 20) == answer("x", 20)
     assert answer("x", 20) != answer("y", 20)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["token", "ping"]), TEXTS), min_size=1, max_size=6),
+    st.integers(0, 400),
+)
+def test_the_fast_way_reads_what_the_decoder_reads(events, cut):
+    """Whatever is in a chunk and wherever it ends: the shortcut agrees or stands aside."""
+    raw = b"".join(
+        encode(
+            token_frame(n, text, [n]) if event == "token" else json.dumps({"x": text}),
+            event=event,
+        )
+        for n, (event, text) in enumerate(events)
+    )
+    for chunk in (raw, raw[:cut]):
+        quick = tokens_at_once(chunk)
+        if quick is not None:
+            assert [(e.event, e.data) for e in quick] == [
+                (e.event, e.data) for e in SseDecoder().feed(chunk)
+            ]
+    if all(event == "token" for event, _ in events) and b"\r" not in raw:
+        assert tokens_at_once(raw) is not None
