@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from rbee_agent.errors import Unavailable
+from rbee_agent.queen import relay
 from rbee_agent.store.journal import Journal
 from rbee_agent.testing.worker import FakeWorker, Faults, answer
 from rbee_agent.wire.sse import SseDecoder
@@ -244,3 +245,32 @@ async def test_a_pin_falls_back_only_where_it_may(caller, hive, fallback):
         said = (await caller.http.get(f"/v2/tasks/{job['job_id']}/explain")).json()["text"]
         assert "pin could not be kept" in said
     busy.gate.set()
+
+
+async def test_a_hung_engine_is_left(caller, hive, text, monkeypatch):
+    """It pings, but its step counter stands still: the stream goes on elsewhere."""
+    monkeypatch.setattr(relay, "HUNG_UNKNOWN_S", 0.6)
+    await hive.add(FakeWorker("w1", faults=Faults(stall_after=4)))
+    await caller.register(hive)
+    job = await caller.submit()
+    await hive.add(FakeWorker("w2"))
+    events = await caller.events(job["job_id"])
+    assert text(events) == answer(PROMPT, 12)
+    assert json.loads(events[-1].data)["resumed"] == 1
+
+
+async def test_a_long_prompt_is_no_hang(caller, hive, text, monkeypatch):
+    """No token for longer than the patience, but the step counter grows: nothing happens."""
+    monkeypatch.setattr(relay, "HUNG_UNKNOWN_S", 0.6)
+    monkeypatch.setattr(relay, "HUNG_LEAST_S", 0.6)
+    worker = FakeWorker("w1")
+    worker.gate = asyncio.Event()
+    await hive.add(worker)
+    await caller.register(hive)
+    job = await caller.submit()
+    await asyncio.sleep(1.5)
+    worker.gate.set()
+    events = await caller.events(job["job_id"])
+    assert text(events) == answer(PROMPT, 12)
+    assert json.loads(events[-1].data)["resumed"] == 0
+    assert worker.seen.executions == 1

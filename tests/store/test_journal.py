@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -39,6 +40,7 @@ def test_a_half_line_is_cut_off(journals):
     again = journals.of("t")
     again.append(token_frame(1, "c", [9]) + "\n")
     assert journals.of("t").token_ids() == [5, 9]
+    assert [json.loads(line)["t"] for line in journal.path.read_text().splitlines()] == ["a", "c"]
 
 
 def test_line_separators_in_text_are_text(journals):
