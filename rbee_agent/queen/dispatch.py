@@ -257,6 +257,7 @@ class Dispatcher:
                 "profile": worker.info.profile.id if worker.info.profile else None,
             },
             on_first_token=lambda: self._tasks.first_token(task),
+            elsewhere=lambda: self._elsewhere(task, worker),
         )
         if not task.has_output:
             task.fingerprint = relay.origin["fingerprint"]
@@ -276,6 +277,11 @@ class Dispatcher:
                     watching.cancel()
         except ExceptionGroup as group:
             raise _verdict(group) from None
+
+    def _elsewhere(self, task: Task, worker: Worker) -> bool:
+        """Whether another worker could take the task over now."""
+        usable = usable_workers(self._registry.index(task.model), self.need(task))
+        return any(view.id != worker.info.id for view in usable)
 
     def _execute_request(self, task: Task) -> ExecuteRequest:
         request = task.request

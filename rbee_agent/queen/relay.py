@@ -21,6 +21,9 @@ from rbee_agent.wire.sse import ServerEvent
 
 SILENCE_S = 0.7
 """Without a byte for so long a worker is asked; it pings every half second."""
+LONE_SILENCE_S = 4.0
+"""As long as no other worker could take the stream there is nothing to win by haste: on a busy
+machine a living worker may be silent for a second."""
 PROBE_S = 0.3
 WATCH_S = 0.1
 HUNG_UNKNOWN_S = 30.0
@@ -80,6 +83,8 @@ class Relay:
     origin: dict[str, Any]
     """Who began the stream: first line of the journal, so that a restarted queen knows."""
     on_first_token: Callable[[], None]
+    elsewhere: Callable[[], bool]
+    """Whether another worker could take the stream now."""
     progress: Progress = field(init=False)
     end: dict[str, Any] | None = None
 
@@ -127,11 +132,11 @@ class Relay:
                 raise Broken(f"its engine has made no step for {stalled:.1f} s")
 
     async def _ask(self, probe: Callable[[], Awaitable[WorkerHealth]]) -> None:
-        silent = self.now() - self.progress.heard
         try:
             health = await probe()
         except Unreachable as error:
-            if self.now() - self.progress.heard > SILENCE_S:
+            silent = self.now() - self.progress.heard
+            if silent > (SILENCE_S if self.elsewhere() else LONE_SILENCE_S):
                 raise Broken(f"no sign of life for {silent:.1f} s, and {error.message}") from error
             return
         if health.status == "failed":
