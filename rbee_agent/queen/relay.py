@@ -205,6 +205,7 @@ class Relay:
             raise error
 
     def _accepted(self, value: dict[str, Any]) -> None:
+        self.task.taken.set()
         proof = value.get("prompt_ids_sha256")
         known = self.task.prompt_sha256
         if proof and known and proof != known:

@@ -61,6 +61,8 @@ class Task:
     lost_reason: str | None = None
     """Set when the fleet says that its worker is gone, before its runner is stopped."""
     runner: asyncio.Task[None] | None = None
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a worker has accepted it (the request is sound), or when it has ended."""
     was_read: bool = False
     grace: asyncio.TimerHandle | None = None
     timer: asyncio.TimerHandle | None = None

@@ -253,6 +253,7 @@ class Tasks:
         except Unavailable as error:
             self._log.error("journal", job_id=task.job_id, problem=error.message)
         task.stream.finish(event, frame)
+        task.taken.set()
         self._count(task, now)
         self.on_end(task)
         self.changed(task)

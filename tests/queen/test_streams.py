@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import aclosing
 
 import pytest
 
+from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import Unavailable
 from rbee_agent.queen import relay
+from rbee_agent.security.keys import LOCAL_ADMIN
 from rbee_agent.store.journal import Journal
 from rbee_agent.testing.worker import FakeWorker, Faults, answer
 from rbee_agent.wire.sse import SseDecoder
@@ -274,3 +277,31 @@ async def test_a_long_prompt_is_no_hang(caller, hive, text, monkeypatch):
     assert text(events) == answer(PROMPT, 12)
     assert json.loads(events[-1].data)["resumed"] == 0
     assert worker.seen.executions == 1
+
+
+async def test_the_seam_for_other_apis(caller, hive):
+    """In-process: a task, told when a worker took it, its frames; left early it is cancelled."""
+    worker = FakeWorker("w1")
+    worker.gate = asyncio.Event()
+    await hive.add(worker)
+    await caller.register(hive)
+    queen = caller.queen
+    request = TaskRequest(model="demo", prompt=PROMPT, max_tokens=12)
+    task, frames = await queen.submit(request, LOCAL_ADMIN)
+    async with asyncio.timeout(5):
+        await task.taken.wait()
+    worker.gate.set()
+    seen = [frame async for batch in frames for frame in batch]
+    assert [frame.event for frame in seen] == ["started", *["token"] * 12, "end"]
+    worker.gate.clear()
+    task, frames = await queen.submit(request, LOCAL_ADMIN)
+    async with aclosing(frames):
+        async for _ in frames:
+            break
+    await caller.until(lambda: task.state == "cancelled", timeout=2)
+    worker.faults = Faults(refuse_code="CONTEXT_LENGTH_EXCEEDED")
+    task, frames = await queen.submit(request, LOCAL_ADMIN)
+    async with asyncio.timeout(5):
+        await task.taken.wait()
+    assert task.error.code == "CONTEXT_LENGTH_EXCEEDED"
+    await frames.aclose()
