@@ -11,6 +11,11 @@ import asyncssh
 from rbee_agent.contracts.routes import WORKER_PORT_FIRST, WORKER_PORTS
 from rbee_agent.runtime.files import secret_file
 
+_NO_COMMAND = 'command="/bin/false"'
+_NO_LISTENING = 'permitlisten="none.invalid:1"'
+"""Forwarding is allowed in both directions or not at all; this leaves the other one nowhere to go
+(OpenSSH 7.8 and later; it knows no ``none`` here)."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnKey:
@@ -50,11 +55,11 @@ def agent_ports(hive_port: int, first: int = WORKER_PORT_FIRST) -> list[int]:
 def hive_line(public: str, comment: str, ports: list[int]) -> str:
     """The authorized_keys line for a host: no shell, no files, forwards to these ports alone."""
     opens = ",".join(f'permitopen="127.0.0.1:{port}"' for port in ports)
-    return f'restrict,port-forwarding,{opens},command="/bin/false" {public} {comment}'
+    return f"restrict,port-forwarding,{_NO_LISTENING},{opens},{_NO_COMMAND} {public} {comment}"
 
 
 def jump_line(public: str, comment: str, address: str, port: int) -> str:
     """The authorized_keys line for a jump host: one forward, to the next host's sshd."""
     opened = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    options = f'restrict,port-forwarding,permitopen="{opened}",command="/bin/false"'
+    options = f'restrict,port-forwarding,{_NO_LISTENING},permitopen="{opened}",{_NO_COMMAND}'
     return f"{options} {public} {comment}"

@@ -125,6 +125,7 @@ class Run:
         url = self._options.get("from_git") or remote.host.from_git
         if url:
             hosts_file.put(self._session.places.hosts_file, replace(remote.host, from_git=str(url)))
+            await remote.call("install", {"begin": True}, timeout=60.0)
             await remote.call("source", {"do": "pull", "url": url}, timeout=600.0)
             return await from_source(remote, self._wheels, index=self._options.get("index"))
         assert self.own is not None  # noqa: S101 - `do` made it for these commands

@@ -104,6 +104,7 @@ async def from_source(remote: Remote, store: Wheels, *, index: str | None = None
     seen = await remote.look()
     check(remote, seen, compiles=False)
     kind = Kind.of(seen["facts"], remote.host.backend or str(seen["backend"]["name"]))
+    await remote.call("install", {"begin": True}, timeout=LOOK_S)
     made = await remote.call("source", {"do": "wheel", "index": index}, timeout=INSTALL_S)
     version = f"git-{made['commit'][:12]}"
     async with store.building(kind):
@@ -140,6 +141,7 @@ async def _transfer(
     if offline:
         remote.tell("gathering packages")
         files += await store.dependencies(kind, own.wheel)
+    await remote.call("install", {"begin": True}, timeout=LOOK_S)
     for file in files:
         remote.tell(f"copying {file.name}")
         await remote.shell.put(file, f"{INCOMING}/{file.name}")

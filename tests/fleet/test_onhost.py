@@ -152,20 +152,34 @@ def test_the_queens_line_comes_and_goes(hermetic: Path) -> None:
 
 def test_removing_keeps_models_unless_they_are_purged(hermetic: Path) -> None:
     """Every folder goes; a model that rbee downloaded only with purge_models."""
+    (hermetic / ".config").mkdir()
+    places.begin()
     model = places.cache() / "models/a.gguf"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"x")
     for folder in (places.data(), places.state(), places.config()):
         (folder / "sub").mkdir(parents=True)
     (places.cache() / "wheels").mkdir()
-    manifest = {"models": [{"id": "a", "path": str(model), "owned": True}]}
-    (places.state() / "models.json").write_text(json.dumps(manifest))
+    other = hermetic / "mine.gguf"
+    other.write_bytes(b"x")
+    manifest = {
+        "models": {
+            "a": {"path": str(model), "owned": True},
+            "b": {"path": str(other), "owned": False},
+        }
+    }
+    (places.data() / "models.json").write_text(json.dumps(manifest))
     assert remove.remove({})["kept_models"] == [str(model)]
-    assert sorted(p.name for p in hermetic.rglob("*") if p.is_file()) == ["a.gguf"]
-    (places.state()).mkdir(parents=True)
-    (places.state() / "models.json").write_text(json.dumps(manifest))
+    assert sorted(p.name for p in hermetic.rglob("*") if p.is_file()) == ["a.gguf", "mine.gguf"]
+    places.begin()
+    (places.data() / "models.json").write_text(json.dumps(manifest))
     assert remove.remove({"purge_models": True})["kept_models"] == []
-    assert list(hermetic.iterdir()) == []
+    # What was empty before rbee came is left as it was; .cache was there the second time.
+    assert sorted(path.name for path in hermetic.rglob("*")) == [
+        ".cache",
+        ".config",
+        "mine.gguf",
+    ]
 
 
 def test_the_program_needs_nothing_installed(hermetic: Path) -> None:

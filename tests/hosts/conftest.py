@@ -83,7 +83,7 @@ class SshHost:
         words = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--uts"]
         if user != "root":
             words += [f"--setuid={UID}", f"--setgid={UID}"]
-            script = f"export HOME=/home/{USER}; {script}"
+            script = f"export HOME=/home/{USER}; cd; {script}"
         return run(*words, "sh", "-c", script, timeout=timeout)
 
     model = f"/home/{USER}/model.gguf"

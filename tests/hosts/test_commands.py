@@ -11,6 +11,7 @@ async def test_from_add_to_uninstall(make_host, operator_key: str, rbee) -> None
     """Two commands bring a bare host to a running hive; uninstall leaves what was there before."""
     host = make_host("cmd")
     host.authorize(operator_key)
+    host.sh("mkdir .cache .local; echo mine > .local/file", user="ada")
     before = host.listing()
     added = await rbee("hive", "add", f"ada@{host.address}", "--yes")
     assert added.code == 0, added.err

@@ -8,8 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncssh
+import httpx
 import pytest
 
+from rbee_agent.ssh.connect import connect
+from rbee_agent.ssh.target import Target
 from rbee_agent.testing.live_fleet import MODEL, LiveFleet
 
 pytestmark = [pytest.mark.root, pytest.mark.model]
@@ -63,6 +67,41 @@ def test_both_hosts_serve_through_ssh(keeper: LiveFleet, pair) -> None:
         ]
         assert ports
         assert all(port.startswith("0100007F:") for port in ports), ports
+
+
+async def test_the_queens_key_opens_the_agents_ports_alone(keeper: LiveFleet, pair) -> None:
+    """With her key: no command, no file transfer, no other port; the hive's port answers."""
+    host = pair[0]
+    key = keeper.root / ".local/state/rbee/ssh/id_ed25519"
+    assert key.stat().st_mode & 0o777 == 0o600
+    target = Target(
+        "left", address=host.address, user="ada", host_key=host.host_key, identity=str(key)
+    )
+    async with await connect(target, config=False) as connection:
+        ran = await connection.run("id", check=False)
+        assert (ran.exit_status, ran.stdout) == (1, "")
+        with pytest.raises((asyncssh.Error, OSError)):
+            await connection.start_sftp_client()
+        for port in (22, 9100, 8065):
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await connection.open_connection("127.0.0.1", port)
+        with pytest.raises(asyncssh.ChannelListenError):
+            await connection.forward_remote_port("", 0, "127.0.0.1", 9)
+        _, writer = await connection.open_connection("127.0.0.1", 9200)
+        writer.close()
+
+
+def test_the_list_of_hosts_shows_no_secret(keeper: LiveFleet, pair) -> None:
+    """GET /v2/hosts: each host with its pinned key and state; no token of any hive."""
+    url = keeper.record("queen")["url"]
+    token = (keeper.root / ".local/state/rbee/admin.token").read_text().strip()
+    answer = httpx.get(f"{url}/v2/hosts", headers={"Authorization": f"Bearer {token}"})
+    shown = {each["name"]: each for each in answer.json()["hosts"]}
+    assert {name: each["state"] for name, each in shown.items()} == {"left": "up", "right": "up"}
+    for host in pair:
+        assert shown[host.name]["host_key"] == host.host_key
+        secret = (host.home / ".local/state/rbee/hive.token").read_text().strip()
+        assert secret not in answer.text
 
 
 def test_a_cut_cable_moves_the_stream(keeper: LiveFleet, pair, until) -> None:
@@ -145,3 +184,18 @@ def host_of_the_stream(keeper: LiveFleet, pair: list[Any]) -> Any:
     running = [w for w in keeper.document("ps")["workers"] if w["slots_busy"]]
     names = {node["id"]: node["hostname"] for node in keeper.document("hive", "ls")["nodes"]}
     return next(host for host in pair if host.name == names[running[0]["node_id"]])
+
+
+def test_a_restarted_queen_needs_no_operator(keeper: LiveFleet, pair, until) -> None:
+    """Started anew with the operator's key gone, she reaches her hosts and their workers."""
+    workers = {w["id"]: w["pid"] for w in keeper.document("ps")["workers"]}
+    keeper.ok("queen", "stop")
+    folder = keeper.root / ".ssh"
+    folder.rename(keeper.root / "ssh-away")
+    try:
+        keeper.ok("queen", "start")
+        until(lambda: set(states(keeper).values()) == {"online"}, 20.0)
+        assert {w["id"]: w["pid"] for w in keeper.document("ps")["workers"]} == workers
+        assert keeper.ok("infer", "-m", MODEL, *PROMPT, "--max-tokens", "4").strip()
+    finally:
+        (keeper.root / "ssh-away").rename(folder)

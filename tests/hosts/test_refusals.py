@@ -130,7 +130,7 @@ async def test_a_home_that_will_not_do(
     host = make_host(f"home{check}")
     host.sh(f"mount -t tmpfs -o {options},uid=4211,gid=4211,mode=755 tmpfs /home/ada")
     line = operator_key.replace("'", "")
-    host.sh(f"cd /home/ada; mkdir -m 700 .ssh; echo '{line}' > .ssh/authorized_keys", user="ada")
+    host.sh(f"mkdir -m 700 .ssh; echo '{line}' > .ssh/authorized_keys", user="ada")
     added = await rbee("hive", "add", f"ada@{host.address}", "--yes")
     assert added.code == EXIT_OK, added.err
     refused = await rbee("hive", "install", host.address, "--offline")

@@ -217,7 +217,9 @@ def clear_incoming() -> dict[str, Any]:
 
 
 def main(arguments: dict[str, Any]) -> int:
-    """Install, or with ``clear`` put the copied wheels away."""
+    """Install; with ``begin`` prepare for it, with ``clear`` put the copied wheels away."""
+    if arguments.get("begin"):
+        return places.perform(places.begin)
     if arguments.get("clear"):
         return places.perform(clear_incoming)
     return places.perform(lambda: install(arguments))

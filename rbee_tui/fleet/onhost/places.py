@@ -74,6 +74,29 @@ def everything() -> list[Path]:
     return found
 
 
+def made_file() -> Path:
+    """Which folders around ours did not exist before us."""
+    return data() / "made.json"
+
+
+def around() -> list[Path]:
+    """The folders between the home and ours, deepest first."""
+    found = {parent for folder in everything() for parent in folder.parents}
+    found.add(config().parent / "systemd" / "user")
+    found.add(config().parent / "systemd")
+    mine = [folder for folder in found if home() in folder.parents]
+    return sorted(mine, key=lambda folder: len(folder.parts), reverse=True)
+
+
+def begin() -> dict[str, Any]:
+    """Note what is there before anything is put there, so that removing leaves just that."""
+    if not made_file().exists():
+        missing = [str(folder) for folder in around() if not folder.exists()]
+        data().mkdir(mode=0o700, parents=True, exist_ok=True)
+        made_file().write_text(json.dumps({"made": missing}))
+    return {}
+
+
 def step(text: str, **more: Any) -> None:
     """Tell the keeper what is being done."""
     _say({"step": text, **more})

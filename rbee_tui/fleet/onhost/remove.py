@@ -14,6 +14,7 @@ _END_S = 10.0
 
 def remove(arguments: dict[str, Any]) -> dict[str, Any]:
     """End everything and remove every folder; downloaded models go with ``purge_models``."""
+    made = (daemon.read(places.made_file()) or {}).get("made", [])
     for agent in daemon.AGENTS:
         places.step(f"stopping the {agent}")
         daemon.stop(agent, _END_S)
@@ -26,7 +27,7 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
     if arguments.get("purge_models"):
         for path in owned:
             path.unlink(missing_ok=True)
-            _prune_empty(path.parent)
+            _remove_empty(path.parent)
     else:
         kept = [str(path) for path in owned if path.exists()]
     for folder in places.everything():
@@ -39,20 +40,20 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
             folder.unlink()
         elif folder.exists():
             shutil.rmtree(folder)
-    for folder in [*places.everything(), daemon.unit_path("hive")]:
-        _prune_empty(folder.parent)
+    for folder in places.around():
+        if str(folder) in made:
+            _remove_empty(folder)
     return {"kept_models": kept}
 
 
 def owned_models() -> list[Path]:
-    """The files that rbee itself downloaded, as the hive's manifest names them."""
-    found = []
-    for name in ("models.json", "manifest.json"):
-        manifest = daemon.read(places.state() / name) or daemon.read(places.data() / name)
-        for model in (manifest or {}).get("models", []):
-            if isinstance(model, dict) and model.get("owned") and model.get("path"):
-                found.append(Path(str(model["path"])))
-    return found
+    """The files that rbee itself downloaded, as the hive's list of models names them."""
+    models = (daemon.read(places.data() / "models.json") or {}).get("models", {})
+    return [
+        Path(str(model["path"]))
+        for model in (models.values() if isinstance(models, dict) else ())
+        if isinstance(model, dict) and model.get("owned") and model.get("path")
+    ]
 
 
 def _remove_but(folder: Path, kept: Path) -> None:
@@ -65,14 +66,12 @@ def _remove_but(folder: Path, kept: Path) -> None:
             child.unlink()
 
 
-def _prune_empty(folder: Path) -> None:
-    """Remove a folder and its parents below the home while they are empty and young."""
-    while folder != places.home() and places.home() in folder.parents:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder, unless somebody else has put something there since."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return
 
 
 def main(arguments: dict[str, Any]) -> int:
