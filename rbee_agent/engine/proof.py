@@ -44,6 +44,7 @@ class ProofBook:
         self._chunk = chunk
         self._path = None if folder is None else folder / f"{profile_id}.json"
         self._verdicts: dict[str, bool] = self._read()
+        self._alone: dict[int, list[bytes]] = {}
         self.shortcuts = frozenset[str]()
         self.width = 1
         self._conclude()
@@ -69,7 +70,7 @@ class ProofBook:
             return False
         # The probes need the cells; what was cached in them is computed again when asked for.
         self._cache.forget_all()
-        probe = _Probe(self._context, self._chunk, interrupted)
+        probe = _Probe(self._context, self._chunk, interrupted, self._alone)
         verdict = probe.try_shortcut(names[0])
         self._cache.forget_all()
         if verdict is not None:
@@ -125,8 +126,16 @@ class _Interrupted(Exception):
 class _Probe:
     """Runs pairs of the plain way and a shortcut, and compares bits."""
 
-    def __init__(self, context: Context, chunk: int, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        chunk: int,
+        interrupted: Callable[[], bool],
+        alone: dict[int, list[bytes]],
+    ) -> None:
+        """Probe in `context`; `alone` keeps what rows compute alone, from one width to the next."""
         self._context = context
+        self._known = alone
         self._chunk = chunk
         self._interrupted = interrupted
         self._steps = min(STEPS, context.context // 2)
@@ -143,10 +152,9 @@ class _Probe:
     def _batched(self, width: int) -> bool:
         prompts = [self._prompt(row, self._chunk + 7 * row + 3) for row in range(width)]
         followers = [self._prompt(100 + row, self._steps) for row in range(width)]
-        alone = [
-            list(self._alone(prompt, follow))
-            for prompt, follow in zip(prompts, followers, strict=True)
-        ]
+        for row in range(width):
+            if row not in self._known:
+                self._known[row] = list(self._alone(prompts[row], followers[row]))
         # Every prompt takes every row once: an answer must not depend on its neighbours.
         for turn in range(width):
             order = [(row + turn) % width for row in range(width)]
@@ -162,7 +170,7 @@ class _Probe:
                     ]
                 )
                 for seq, row in enumerate(order):
-                    if self._bits(seq) != alone[row][step + 1]:
+                    if self._bits(seq) != self._known[row][step + 1]:
                         return False
         return True
 

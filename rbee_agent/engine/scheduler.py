@@ -84,6 +84,7 @@ class Scheduler:
         self._wake = threading.Condition()
         self._nudged = False
         self._closing = False
+        self._strict_seen = False
         self._idle = threading.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -184,7 +185,8 @@ class Scheduler:
             if self._nudged or self._closing:
                 self._nudged = False
                 return
-        if not self._proofs.work(self._interrupted):
+        # Proofs cost seconds of all cores: nothing is proved before somebody wants strict.
+        if not self._strict_seen or not self._proofs.work(self._interrupted):
             with self._wake:
                 while not self._nudged and not self._closing:
                     self._wake.wait()
@@ -223,6 +225,7 @@ class Scheduler:
                 job.prompt, shortcuts=frozenset() if job.cold else shortcuts, strict=job.strict
             )
             job.start(slot, kept)
+            self._strict_seen |= job.strict
             self.tokens_in += len(job.prompt)
             self.tokens_cached += kept
 
