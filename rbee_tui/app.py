@@ -7,29 +7,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from rbee_agent.contracts.tasks import Message, TaskRequest
-from rbee_agent.errors import EXIT_FAILED, EXIT_OK, RbeeError
+from rbee_agent.contracts.tasks import TaskRequest
+from rbee_agent.errors import EXIT_FAILED, EXIT_OK
 from rbee_tui.feed.live import LiveFeed, Timing
 from rbee_tui.feed.source import QueenLink
+from rbee_tui.screens.actions import Actions
 from rbee_tui.screens.base import FleetScreen
+from rbee_tui.screens.chat import Chat
+from rbee_tui.screens.commands import NOUN_SCREENS, SCREENS, options, typed
+from rbee_tui.screens.commands import run as run_command
 from rbee_tui.screens.help import HelpScreen
 from rbee_tui.screens.overview import Overview
-from rbee_tui.state.clean import clean
+from rbee_tui.screens.streams import StreamsScreen
+from rbee_tui.screens.table import Events, Hosts, Models, Sessions, TableScreen, Tasks, Workers
 from rbee_tui.state.view import View
 from rbee_tui.theming.files import Found, bundled_folder, choose, find_themes
-from rbee_tui.verbs.verb import Danger, Target, Verb
 from rbee_tui.widgets.dialog import Answer, Question
+from rbee_tui.widgets.picker import Picker
 
 TICK_S = 1.0
 """How often ages and the clock are drawn again when nothing else happens."""
-PROMPT_MAX_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +68,43 @@ class RbeeApp(App[ExitCode]):
 
     TITLE = "rbee"
     ENABLE_COMMAND_PALETTE = False
+    DEFAULT_MODE = "overview"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "overview": Overview,
+        "hosts": Hosts,
+        "workers": Workers,
+        "streams": StreamsScreen,
+        "tasks": Tasks,
+        "models": Models,
+        "events": Events,
+        "chat": Chat,
+        "sessions": Sessions,
+    }
     CSS = """
     FleetScreen { background: $background; }
     #headline { background: $panel; }
-    LiveTable, TokenView {
+    FleetScreen LiveTable, FleetScreen TokenView {
         border-top: solid $border-blurred;
         border-title-color: $text-muted;
         border-title-style: bold;
         padding: 0 1;
     }
-    LiveTable:focus, TokenView:focus {
+    FleetScreen LiveTable:focus, FleetScreen TokenView:focus {
         border-top: solid $border;
         border-title-color: $text-accent;
     }
     Toast { padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(key, f"show_screen('{name}')", "screens", show=key == "1", key_display="1-9",
+                    id=f"app.screen-{name}", tooltip=words)
+            for name, (key, words) in SCREENS.items()
+        ),
+        Binding("colon", "command", "command", id="app.command",
+                tooltip="Type a command: a screen, a verb, a name"),
+        Binding("ctrl+p", "palette", "palette", show=False, id="app.palette",
+                tooltip="Search everything that can be gone to or done"),
         Binding("question_mark", "help", "help", id="app.help", tooltip="The keys that work here"),
         Binding("q", "ask_to_quit", "quit", id="app.quit", tooltip="Leave the control center"),
         Binding("ctrl+q", "ask_to_quit", show=False, id="app.quit2",
@@ -98,16 +123,13 @@ class RbeeApp(App[ExitCode]):
         self.view = setup.view or View(now=setup.now())
         self.view = replace(self.view, zone=setup.zone)
         self.feed: LiveFeed | None = None
+        self.actions = Actions(self, link)
         self.themes: Found = find_themes((bundled_folder(), *setup.theme_folders))
         for theme_file in self.themes.themes.values():
             self.register_theme(theme_file.theme())
         name = choose(setup.theme, self.themes, no_color=setup.no_color)
         if name:
             self.theme = name
-
-    def get_default_screen(self) -> Screen[None]:
-        """The overview is what opens."""
-        return Overview()
 
     def on_mount(self) -> None:
         """Connect, and keep the ages moving."""
@@ -125,11 +147,12 @@ class RbeeApp(App[ExitCode]):
         self.run_worker(self.feed.run(), name="feed")
         self.set_interval(TICK_S, self._tick)
         if self.setup.first_prompt is not None:
-            self._submit(self.link, self.setup.first_prompt)
+            self.actions.submit(self.setup.first_prompt)
 
     def publish(self, view: View) -> None:
         """Take the newest view and show it where it is seen."""
         self.view = replace(view, zone=self.setup.zone)
+        self.actions.fleet_changed()
         self._show()
 
     def _tick(self) -> None:
@@ -142,85 +165,51 @@ class RbeeApp(App[ExitCode]):
                 screen.refresh_view()
                 return
 
-    def send_prompt(self, model: str, prompt: str) -> None:
-        """Send one prompt as a chat of one turn."""
-        if (link := self._link_to_act()) is None:
-            return
-        message = Message(role="user", content=prompt)
-        request = TaskRequest(
-            model=model, messages=[message], workload="chat", max_tokens=PROMPT_MAX_TOKENS
-        )
-        self._submit(link, request)
-
-    @work(group="actions", exit_on_error=False)
-    async def _submit(self, link: QueenLink, request: TaskRequest) -> None:
-        try:
-            accepted = await link.submit(request)
-        except RbeeError as error:
-            self.report(error)
-            self._restore_prompt(request)
-            return
-        if accepted.queue_position:
-            self.notify(f"{accepted.job_id} waits at {accepted.queue_position}", markup=False)
-
-    def _restore_prompt(self, request: TaskRequest) -> None:
-        """What was typed is not lost when sending it failed."""
-        screen = self.screen
-        if isinstance(screen, Overview) and request.messages:
-            screen.restore_prompt(request.messages[-1].text())
-
-    def perform(self, verb: Verb, target: Target) -> None:
-        """Show what the verb would do, ask where it must be asked, and do it."""
-        if (link := self._link_to_act()) is None:
-            return
-        reason = verb.refuses(target)
-        if reason is not None:
-            self.notify(clean(reason), severity="warning", markup=False)
-            return
-        self._perform(link, verb, target)
-
-    @work(group="actions", exit_on_error=False)
-    async def _perform(self, link: QueenLink, verb: Verb, target: Target) -> None:
-        if verb.danger is not Danger.NONE:
-            do = Answer("do", verb.title, "y", danger=verb.danger is Danger.DESTROYS)
-            lines = (
-                *((line, "") for line in verb.plan(target)),
-                ("", ""),
-                (f"$ {verb.command(target)}", "muted"),
-            )
-            question = Question(
-                f"{verb.title} {target.id}?",
-                [(line,) for line in lines],
-                (do, Answer("keep", "do nothing", "n")),
-            )
-            if await self.push_screen_wait(question) != "do":
-                return
-        try:
-            said = await verb.run(link, target)
-        except RbeeError as error:
-            self.report(error)
-        else:
-            self.notify(clean(said), markup=False)
-
-    def report(self, error: RbeeError) -> None:
-        """An error as a toast: what happened, and its code to look it up by."""
-        again = " (may work later)" if error.retriable else ""
-        self.notify(
-            clean(error.message), title=f"{error.code}{again}", severity="error", timeout=10,
-            markup=False,
-        )  # fmt: skip
-
-    def _link_to_act(self) -> QueenLink | None:
-        """The link to act through; None, and said so, where acting is not allowed."""
-        if self.read_only:
-            self.notify("This control center is read-only.", severity="warning", markup=False)
-            return None
-        return self.link
-
     def action_help(self) -> None:
         """The keys that work on this screen now."""
         bindings = self.screen.active_bindings.values()
         _ = self.push_screen(HelpScreen(type(self.screen).__name__.lower(), bindings))
+
+    def action_show_screen(self, name: str) -> None:
+        """Go to a screen."""
+        self.show_screen(name)
+
+    def show_screen(self, name: str, words: str = "") -> None:
+        """Go to a screen, its table filtered by the words if there are any."""
+        _ = self.switch_mode(name)
+        if words and isinstance(self.screen, TableScreen):
+            self.call_after_refresh(self.screen.set_filter, words)
+
+    def go(self, noun: str, id: str) -> None:
+        """Go to one thing of the fleet."""
+        name = NOUN_SCREENS.get(noun)
+        if name is None:
+            return
+        _ = self.switch_mode(name)
+        screen = self.screen
+        if isinstance(screen, TableScreen | StreamsScreen):
+            screen.select_id(id)
+
+    @work(group="palette", exclusive=True)
+    async def action_command(self) -> None:
+        """The `:` line at the bottom."""
+        await self._pick(
+            Picker("command", options(self), placeholder="a screen, a verb, a name",
+                   typed=lambda text: typed(self, text), docked=True)
+        )  # fmt: skip
+
+    @work(group="palette", exclusive=True)
+    async def action_palette(self) -> None:
+        """The palette in the middle."""
+        await self._pick(
+            Picker("everything", options(self), placeholder="search",
+                   typed=lambda text: typed(self, text))
+        )  # fmt: skip
+
+    async def _pick(self, picker: Picker) -> None:
+        picked = await self.push_screen_wait(picker)
+        if picked is not None:
+            run_command(self, picked)
 
     def action_toggle_text(self) -> None:
         """Hide or show what streams say."""

@@ -49,6 +49,30 @@ class QueenLink(FeedSource, Protocol):
         """Stop a worker and the wish for it."""
         ...
 
+    async def worker_logs(self, worker_id: str, *, lines: int | None = None) -> list[str]:
+        """A worker's last log lines."""
+        ...
+
+    async def drain_node(self, node_id: str, *, drain: bool = True) -> None:
+        """Let a host finish what it does."""
+        ...
+
+    async def pull(self, model_id: str, *, node_id: str | None = None) -> dict[str, Any]:
+        """Have a model fetched onto a host."""
+        ...
+
+    async def verify_model(self, model_id: str) -> dict[str, Any]:
+        """Have a model's bytes hashed."""
+        ...
+
+    async def remove_model(self, model_id: str) -> None:
+        """Take a model out of the catalog."""
+        ...
+
+    async def end_session(self, session_id: str) -> None:
+        """Forget a session."""
+        ...
+
     async def explain(self, job_id: str) -> dict[str, Any]:
         """Why a task runs where it runs, or why it waits."""
         ...

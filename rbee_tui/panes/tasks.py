@@ -14,7 +14,7 @@ from rbee_tui.widgets.tones import Cell
 
 COLUMNS: Final = (
     Column("state", "STATE", 11),
-    Column("task", "TASK", 17, grow=1),
+    Column("task", "TASK", 14, grow=2),
     Column("model", "MODEL", 12, grow=2),
     Column("worker", "WORKER", 8, grow=1, drop=2),
     Column("place", "PLACE", 5, right=True),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 class FleetScreen(Screen[None]):
     """A screen that shows the fleet; `show` draws it, and draws only what changed."""
 
-    CRUMBS: ClassVar[str] = ""
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 as Textual declares it
         (0, "-narrow"),
         (120, "-wide"),
@@ -38,6 +37,11 @@ class FleetScreen(Screen[None]):
     def center(self) -> RbeeApp:
         """The app, as what it is."""
         return cast("RbeeApp", self.app)
+
+    @property
+    def crumbs(self) -> str:
+        """Where one is; nothing on the overview."""
+        return ""
 
     def compose(self) -> ComposeResult:
         """Headline, body, footer."""
@@ -74,7 +78,7 @@ class FleetScreen(Screen[None]):
             headline(
                 view,
                 width=self.size.width,
-                crumbs=self.CRUMBS,
+                crumbs=self.crumbs,
                 read_only=self.center.read_only,
             )
         )

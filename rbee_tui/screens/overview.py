@@ -28,6 +28,8 @@ class Overview(FleetScreen):
         Binding("x", "cancel", "cancel", id="overview.cancel", tooltip=CANCEL.help),
         Binding("s", "stop", "stop", id="overview.stop", tooltip=STOP.help),
         Binding("n", "spawn", "new worker", id="overview.spawn", tooltip=SPAWN.help),
+        Binding("w", "why", "why", show=False, id="overview.why",
+                tooltip="Why the one under the cursor is as it is"),
     ]  # fmt: skip
     DEFAULT_CSS = """
     Overview #panes { height: 1fr; }
@@ -81,9 +83,12 @@ class Overview(FleetScreen):
 
     def on_prompt_bar_sent(self, event: PromptBar.Sent) -> None:
         """Send it."""
-        self.center.send_prompt(event.model, event.prompt)
+        event.stop()
+        self.center.actions.prompt(
+            event.model, event.prompt, on_refused=lambda: self._restore(event.prompt)
+        )
 
-    def restore_prompt(self, prompt: str) -> None:
+    def _restore(self, prompt: str) -> None:
         """Put a prompt that could not be sent back where it was typed."""
         self.query_one(PromptBar).restore(prompt)
 
@@ -105,8 +110,23 @@ class Overview(FleetScreen):
         else:
             self._do(SPAWN, "model", self.query_one(PromptBar).model)
 
+    def on_live_table_opened(self, event: LiveTable.Opened) -> None:
+        """Enter goes to the screen of what the row is about."""
+        event.stop()
+        if event.row.about is not None:
+            self.center.go(*event.row.about)
+
+    def action_why(self) -> None:
+        """Why the one under the cursor, or the stream with the focus, is as it is."""
+        wall = self.query_one(StreamWall)
+        focused = self.focused
+        if isinstance(focused, LiveTable) and focused.cursor and focused.cursor.about:
+            self.center.actions.why(*focused.cursor.about)
+        elif wall.focused_job is not None:
+            self.center.actions.why("task", wall.focused_job)
+
     def _do(self, verb: Verb, noun: str, id: str | None) -> None:
         if id is None:
             self.app.notify(f"nothing to {verb.title} here", severity="warning", markup=False)
             return
-        self.center.perform(verb, Target(self.center.view, noun, id))
+        self.center.actions.perform(verb, Target(self.center.view, noun, id))

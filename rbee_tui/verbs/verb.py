@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from rbee_tui.feed.source import QueenLink
@@ -21,9 +21,19 @@ class Danger(StrEnum):
     NONE = "none"
     """Nothing: done at once."""
     CHANGES = "changes"
-    """Something starts, or can be undone: the plan is shown, Enter does it."""
+    """Something starts, or can be undone: the plan is shown."""
     DESTROYS = "destroys"
-    """Work or data is lost: the plan is shown, the harmless answer has the focus."""
+    """Work is lost: the plan is shown in warning colours."""
+    ERASES = "erases"
+    """Data is lost for good: the name has to be typed."""
+
+
+Until = Callable[[Callable[[View], bool]], Awaitable[View]]
+"""Waits for a view in which something is so."""
+
+
+async def _no_until(_wanted: Callable[[View], bool]) -> View:
+    raise NotImplementedError("nothing follows the fleet here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,29 @@ class Target:
     noun: str = ""
     id: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
+    until: Until = _no_until
+
+    def having(self, name: str, value: str) -> Target:
+        """The same target with one more argument."""
+        return replace(self, arguments={**self.arguments, name: value})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One possible argument."""
+
+    value: str
+    name: str
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question that a verb has before it can make its plan."""
+
+    argument: str
+    title: str
+    choices: Callable[[Target], tuple[Choice, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +85,13 @@ class Verb:
     danger: Danger
     plan: Callable[[Target], tuple[str, ...]]
     """What will happen, in sentences; computed from the target's view only."""
-    command: Callable[[Target], str]
-    """The equal command of the shell."""
+    command: Callable[[Target], str | None]
+    """The equal command of the shell; None where there is none."""
     run: Callable[[QueenLink, Target], Awaitable[str]]
     """Does it and says in one sentence what was asked for; raises RbeeError."""
     refuses: Callable[[Target], str | None] = lambda _target: None
     """Why it makes no sense for this target now; None: it does."""
+    ask: Ask | None = None
 
 
 def rbee(*words: str) -> str:

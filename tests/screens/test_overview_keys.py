@@ -16,6 +16,7 @@ from rbee_tui.screens.overview import Overview
 from rbee_tui.widgets.dialog import Question
 from rbee_tui.widgets.line import Line
 from rbee_tui.widgets.live_table import LiveTable
+from rbee_tui.widgets.picker import Picker
 from rbee_tui.widgets.tones import plain
 
 
@@ -111,19 +112,20 @@ async def test_stop_asks_and_stops_the_worker_under_the_cursor(open_center: Any)
 
 
 async def test_new_worker_starts_where_the_cursor_is(open_center: Any) -> None:
-    """N on a worker's row wishes for one more of its model on its host."""
+    """N on a worker's row asks where, shows the plan, and wishes for one more of its model."""
     async with open_center() as live:
         table = live.app.screen.query_one("#workers", LiveTable)
         table.focus()
+        model = live.app.view.fleet.workers[table.cursor.key].model
         await live.pilot.press("n")
+        await live.until(lambda: isinstance(live.app.screen, Picker))
+        await live.pilot.press(*"laptop", "enter")
         await live.until(lambda: isinstance(live.app.screen, Question))
         await live.pilot.press("y")
         await live.until(lambda: live.queen.spawned)
 
         (wish,) = live.queen.spawned
-        assert table.cursor.key in live.app.view.fleet.workers
-        row = live.app.view.fleet.workers[table.cursor.key]
-        assert (row.model, row.node_id) == (wish["model"], wish["node_id"])
+        assert (model, "laptop", "cpu") == (wish["model"], wish["node_id"], wish["device"])
 
 
 async def test_text_can_be_hidden(open_center: Any) -> None:

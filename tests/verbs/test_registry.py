@@ -18,7 +18,7 @@ TARGETS = {
     "worker": "w-7f3k",
     "model": "qwen2.5-14b",
     "node": "atelier",
-    "pull": "mistral-small-24b",
+    "session": "bedtime",
 }
 
 
@@ -32,18 +32,22 @@ def test_names_and_keys_are_unique_where_they_meet() -> None:
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_each_verb_explains_itself(verb: Verb) -> None:
-    """Help is a sentence, and for each noun there is a plan and a command that begins with rbee."""
+    """Help is a sentence; for each noun there is a plan, and the equal command begins with rbee."""
     assert verb.help.endswith(".")
     assert verb is by_name(verb.name)
     for noun in verb.nouns:
         target = Target(VIEW, noun, TARGETS[noun])
+        if verb.ask is not None:
+            target = target.having(verb.ask.argument, verb.ask.choices(target)[0].value)
         plan = verb.plan(target)
-        words = shlex.split(verb.command(target))
+        command = verb.command(target)
 
         assert plan
         assert all(line.endswith(".") for line in plan)
-        assert words[0] == "rbee"
-        assert len(words) >= 3
+        if command is not None:
+            words = shlex.split(command)
+            assert words[0] == "rbee"
+            assert len(words) >= 3
 
 
 def test_what_ends_work_says_so() -> None:
@@ -63,8 +67,21 @@ def test_a_verb_that_makes_no_sense_says_why() -> None:
     assert STOP.refuses(Target(VIEW, "worker", "w-none")) is not None
 
 
-def test_one_more_worker_starts_where_the_first_is() -> None:
-    """Spawning on a worker's row means its model on its host."""
-    command = SPAWN.command(Target(VIEW, "worker", "w-7f3k"))
+def test_one_more_worker_starts_where_it_was_asked_for() -> None:
+    """Spawning on a worker's row means its model, on the device that was chosen."""
+    target = Target(VIEW, "worker", "w-7f3k")
 
-    assert command == "rbee worker spawn qwen2.5-14b --host atelier"
+    assert SPAWN.command(target) == "rbee worker spawn --model qwen2.5-14b"
+    chosen = target.having("place", "atelier/cuda:1")
+    assert (
+        SPAWN.command(chosen) == "rbee worker spawn cuda --model qwen2.5-14b --host atelier --gpu 1"
+    )
+
+
+def test_a_spawn_says_what_memory_there_is_before_and_after() -> None:
+    """Where the free memory is too little, the idle workers that would go are named."""
+    roomy = Target(VIEW, "model", "qwen2.5-14b", {"place": "atelier/cuda:1"})
+    tight = Target(VIEW, "model", "qwen2.5-14b", {"place": "atelier/cuda:0"})
+
+    assert any("too little" in line for line in SPAWN.plan(tight))
+    assert any("free" in line for line in SPAWN.plan(roomy))

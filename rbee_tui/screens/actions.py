@@ -1,0 +1,197 @@
+"""Acting on the fleet: ask, show the plan, do it, and say what came of it.
+
+Nothing here changes what is shown: the truth comes back as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from rbee_agent.contracts.tasks import Message, TaskRequest
+from rbee_agent.errors import RbeeError
+from rbee_tui.feed.source import QueenLink
+from rbee_tui.panes.why import why_model, why_node, why_task, why_worker
+from rbee_tui.state.clean import clean
+from rbee_tui.state.view import View
+from rbee_tui.verbs.verb import Danger, Target, Verb
+from rbee_tui.widgets.dialog import Answer, Question
+from rbee_tui.widgets.picker import Option, Picker
+from rbee_tui.widgets.sheet import Sheet
+from rbee_tui.widgets.tones import Cell
+
+if TYPE_CHECKING:
+    from rbee_tui.app import RbeeApp
+
+PROMPT_MAX_TOKENS: Final = 512
+MOVE_TIMEOUT_S: Final = 600.0
+"""How long a verb waits for the fleet to follow: as long as a large model may load."""
+LOG_LINES: Final = 200
+
+
+class Actions:
+    """What the operator asks for, one worker of the app each."""
+
+    def __init__(self, app: RbeeApp, link: QueenLink | None) -> None:
+        self._app = app
+        self._link = link
+        self._watchers: set[asyncio.Event] = set()
+
+    def fleet_changed(self) -> None:
+        """A new view is there: verbs that wait for one look again."""
+        for event in self._watchers:
+            event.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run as a worker of the app: an error of the queen is told, a bug of ours ends the app."""
+        self._app.run_worker(self._told(work), group="actions")
+
+    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except RbeeError as error:
+            self.report(error)
+
+    def _may_act(self) -> QueenLink | None:
+        """The link to act through; None, and said so, where acting is not allowed."""
+        if self._app.read_only:
+            self.say("This control center is read-only.", severe=True)
+            return None
+        return self._link
+
+    def say(self, text: str, *, severe: bool = False) -> None:
+        """A short line that goes by itself."""
+        severity = "warning" if severe else "information"
+        self._app.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def report(self, error: RbeeError) -> None:
+        """An error as a toast: what happened, and its code to look it up by."""
+        again = " (may work later)" if error.retriable else ""
+        self._app.notify(
+            clean(error.message),
+            title=f"{error.code}{again}",
+            severity="error",
+            timeout=10,
+            markup=False,
+        )
+
+    def prompt(self, model: str, text: str, *, on_refused: Callable[[], None]) -> None:
+        """Send one prompt as a chat of one turn."""
+        if (link := self._may_act()) is None:
+            return
+        message = Message(role="user", content=text)
+        request = TaskRequest(
+            model=model, messages=[message], workload="chat", max_tokens=PROMPT_MAX_TOKENS
+        )
+        self._start(self._submit(link, request, on_refused))
+
+    def submit(self, request: TaskRequest) -> None:
+        """Send a task as it is."""
+        if (link := self._may_act()) is not None:
+            self._start(self._submit(link, request, lambda: None))
+
+    async def _submit(
+        self, link: QueenLink, request: TaskRequest, on_refused: Callable[[], None]
+    ) -> None:
+        try:
+            accepted = await link.submit(request)
+        except RbeeError:
+            on_refused()
+            raise
+        if accepted.queue_position:
+            self.say(f"{accepted.job_id} waits at {accepted.queue_position}")
+
+    def perform(self, verb: Verb, target: Target) -> None:
+        """Ask what the verb needs to know, show what it would do, and do it."""
+        if (link := self._may_act()) is None:
+            return
+        reason = verb.refuses(target)
+        if reason is not None:
+            self.say(reason, severe=True)
+            return
+        self._start(self._perform(link, verb, target))
+
+    async def _perform(self, link: QueenLink, verb: Verb, target: Target) -> None:
+        if verb.ask is not None and verb.ask.argument not in target.arguments:
+            choices = verb.ask.choices(target)
+            if not choices:
+                self.say(f"there is no place to {verb.title} to", severe=True)
+                return
+            options = [Option(c.value, c.name, c.help) for c in choices]
+            title = f"{verb.title} {target.id}: {verb.ask.title}"
+            picked = await self._app.push_screen_wait(Picker(title, options))
+            if picked is None:
+                return
+            target = target.having(verb.ask.argument, picked)
+        if verb.danger is not Danger.NONE and not await self._confirmed(verb, target):
+            return
+        target = Target(target.view, target.noun, target.id, target.arguments, self._until)
+        self.say(await verb.run(link, target))
+
+    async def _confirmed(self, verb: Verb, target: Target) -> bool:
+        """Show the plan and the equal command; whether it is to be done."""
+        lines: list[Cell] = [*verb.plan(target)]
+        command = verb.command(target)
+        if command is not None:
+            lines += [" ", ((f"$ {command}", "muted"),)]
+        harmful = verb.danger in (Danger.DESTROYS, Danger.ERASES)
+        question = Question(
+            f"{verb.title} {target.id}?",
+            lines,
+            (
+                Answer("do", verb.title, "y", danger=harmful),
+                Answer("keep", "do nothing", "n"),
+            ),
+            type_this=target.id if verb.danger is Danger.ERASES else None,
+        )
+        return await self._app.push_screen_wait(question) == "do"
+
+    async def _until(self, wanted: Callable[[View], bool]) -> View:
+        """Wait for a view in which something is so.
+
+        Raises:
+            RbeeError: it did not come so in time.
+        """
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            async with asyncio.timeout(MOVE_TIMEOUT_S):
+                while not wanted(self._app.view):
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            raise RbeeError("it did not come so in time", code="DEADLINE_EXCEEDED") from None
+        finally:
+            self._watchers.discard(changed)
+        return self._app.view
+
+    def why(self, noun: str, id: str) -> None:
+        """Say why something is as it is."""
+        view = self._app.view
+        if noun in ("task", "stream"):
+            if self._link is not None:
+                self._start(self._explain(self._link, id))
+            return
+        answers = {"worker": why_worker, "node": why_node, "model": why_model}
+        answer = answers.get(noun)
+        if answer is None:
+            self.say(f"there is no why of a {noun}", severe=True)
+        else:
+            self.show(f"why: {id}", answer(view, id))
+
+    async def _explain(self, link: QueenLink, job_id: str) -> None:
+        self.show(f"why: {job_id}", why_task(await link.explain(job_id)))
+
+    def logs(self, worker_id: str) -> None:
+        """Show a worker's last log lines."""
+        if self._link is not None:
+            self._start(self._logs(self._link, worker_id))
+
+    async def _logs(self, link: QueenLink, worker_id: str) -> None:
+        lines = await link.worker_logs(worker_id, lines=LOG_LINES)
+        self.show(f"log of {worker_id}", [clean(line) for line in lines] or ["it said nothing"])
+
+    def show(self, title: str, lines: list[Cell]) -> None:
+        """Lines over the screen."""
+        _ = self._app.push_screen(Sheet(title, lines))

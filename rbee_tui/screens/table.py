@@ -1,0 +1,328 @@
+"""A screen for each noun that is a table: find, sort, read, act. All nouns, the same keys."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.widgets import Input
+
+from rbee_tui.panes import events, hosts, models, sessions, tasks, workers
+from rbee_tui.panes.noun import Fact, NounPane
+from rbee_tui.screens.base import FleetScreen
+from rbee_tui.state.select import Filter, select
+from rbee_tui.state.view import View
+from rbee_tui.verbs.registry import by_name, verbs_for
+from rbee_tui.verbs.verb import Target
+from rbee_tui.widgets.filter_input import FilterInput
+from rbee_tui.widgets.live_table import Column, LiveTable, Row
+from rbee_tui.widgets.token_view import wrap
+from rbee_tui.widgets.tones import content, pieces, plain, width_of
+
+LABEL = 13
+"""Columns for the labels of facts."""
+
+
+def verb_bindings(noun: str) -> list[BindingType]:
+    """A key for each verb of the noun, as the registry has it."""
+    return [
+        Binding(verb.key, f"verb('{verb.name}')", verb.title, id=f"{noun}.{verb.name}",
+                tooltip=verb.help)
+        for verb in verbs_for(noun)
+    ]  # fmt: skip
+
+
+class TableScreen(FleetScreen):
+    """One noun as a table with its facts beside it."""
+
+    PANE: ClassVar[NounPane]
+    DEFAULT_CSS = """
+    TableScreen #panes { height: 1fr; }
+    TableScreen #table { height: 1fr; }
+    TableScreen #facts { display: none; height: 1fr; }
+    TableScreen.-facts #facts { display: block; }
+    TableScreen.-facts.-narrow #facts { dock: bottom; height: 55%; }
+    TableScreen.-facts.-wide #facts { dock: right; width: 42%; height: 100%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "facts", "details", id="table.facts", tooltip="Show or hide the details"),
+        Binding("slash", "filter", "filter", id="table.filter",
+                tooltip="Filter: words that must be there, !words that must not"),
+        Binding("w", "why", "why", id="table.why", tooltip="Why it is as it is"),
+        Binding("left", "sort(-1)", "sort left", show=False, id="table.sortleft",
+                tooltip="Sort by the column to the left"),
+        Binding("right", "sort(1)", "sort right", show=False, id="table.sortright",
+                tooltip="Sort by the column to the right"),
+        Binding("R", "reverse", "reverse", show=False, id="table.reverse",
+                tooltip="Reverse the order"),
+        Binding("c", "copy", "copy", show=False, id="table.copy", tooltip="Copy the id"),
+        Binding("C", "copy_json", "copy as JSON", show=False, id="table.copyjson",
+                tooltip="Copy everything known of it as JSON"),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._filter = ""
+        self._sort: tuple[str, bool] | None = self.PANE.sort
+        self._facts_wanted: bool | None = None
+        self._wanted_id: str | None = None
+
+    @property
+    def crumbs(self) -> str:
+        """The screen's name, and where one is in it."""
+        row = self._cursor
+        return self.PANE.title + (f" › {row.key}" if row is not None and self._facts_open else "")
+
+    def body(self) -> ComposeResult:
+        """Table and facts."""
+        with Container(id="panes"):
+            yield LiveTable(self.PANE.columns, empty=self.PANE.empty, id="table")
+            facts = LiveTable(
+                (Column("label", "", LABEL), Column("fact", "", 20, grow=1)),
+                header=False,
+                empty="nothing is selected",
+                id="facts",
+            )
+            facts.border_title = "details"
+            yield facts
+        yield FilterInput(id="filter")
+
+    @property
+    def table(self) -> LiveTable:
+        """The noun's table."""
+        return self.query_one("#table", LiveTable)
+
+    @property
+    def _cursor(self) -> Row | None:
+        tables = self.query("#table")
+        return tables.first(LiveTable).cursor if tables else None
+
+    @property
+    def _facts_open(self) -> bool:
+        """On a wide terminal from the start, else when asked for."""
+        wide = self.size.width >= self.HORIZONTAL_BREAKPOINTS[1][0]
+        return wide if self._facts_wanted is None else self._facts_wanted
+
+    def show(self, view: View) -> None:
+        """Draw the view."""
+        super().show(view)
+        rows = self.PANE.rows(view)
+        shown = select(rows, Filter.parse(self._filter), self._sort_at())
+        table = self.table
+        table.sort = self._sort
+        at_end = not table.rows or table.cursor is table.rows[-1]
+        table.set_rows(shown)
+        if self.PANE.newest_last and at_end and self._sort is None:
+            table.action_edge(-1)
+        if self._wanted_id is not None and self._select(self._wanted_id):
+            self._wanted_id = None
+        count = f"{len(shown)}" if len(shown) == len(rows) else f"{len(shown)}/{len(rows)}"
+        wanted = f" /{self._filter}" if self._filter else ""
+        table.border_title = content(f"{self.PANE.title} {count}{wanted}")
+        self.set_class(self._facts_open, "-facts")
+        if self._facts_open:
+            self._show_facts(view)
+
+    def _show_facts(self, view: View) -> None:
+        table = self.query_one("#facts", LiveTable)
+        row = self._cursor
+        facts = self.PANE.facts(view, self._about(row)) if row is not None else []
+        room = table.scrollable_content_region.width
+        if not room:
+            self.call_after_refresh(self.refresh_view)  # it has no width before its first layout
+            return
+        width = max(20, room - LABEL - 3)
+        table.set_rows(fact_rows(facts, width))
+
+    def _about(self, row: Row) -> str:
+        """What the row is about: a device's row is about its host."""
+        if self.PANE.noun == "event" or row.about is None:
+            return row.key
+        return row.about[1]
+
+    def select_id(self, id: str) -> None:
+        """Go to the one with that id, now or as soon as it is there."""
+        self._filter = ""
+        if self.is_mounted:
+            self.query_one(FilterInput).clear_filter()
+        self._wanted_id = id
+        self.refresh_view()
+
+    def _select(self, id: str) -> bool:
+        for row in self.table.rows:
+            if id in (row.key, self._about(row)):
+                return self.table.select(row.key)
+        return False
+
+    def set_filter(self, text: str) -> None:
+        """Filter as if it had been typed."""
+        field = self.query_one(FilterInput)
+        field.value = text
+        field.set_class(bool(text), "-open")
+
+    def on_live_table_moved(self, event: LiveTable.Moved) -> None:
+        """Facts follow the cursor."""
+        if event.table.id == "table":
+            self.refresh_view()
+
+    def on_live_table_opened(self, event: LiveTable.Opened) -> None:
+        """Enter on an event goes to what it is about; elsewhere it opens the details."""
+        event.stop()
+        if event.table.id == "table" and self.PANE.noun == "event" and event.row.about:
+            self.center.go(*event.row.about)
+        else:
+            self.action_facts()
+
+    def on_live_table_sort_asked(self, event: LiveTable.SortAsked) -> None:
+        """A click on a title sorts by it; again, the other way round."""
+        if event.table.id != "table":
+            return
+        again = self._sort is not None and self._sort[0] == event.column
+        self._sort = (event.column, not self._sort[1] if again and self._sort else False)
+        self.refresh_view()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while one types."""
+        if event.input.id == "filter":
+            self._filter = event.value
+            self.refresh_view()
+
+    def on_filter_input_done(self) -> None:
+        """Back to the table."""
+        self.table.focus()
+
+    def _sort_at(self) -> tuple[int, bool] | None:
+        if self._sort is None:
+            return None
+        keys = [column.key for column in self.PANE.columns]
+        return keys.index(self._sort[0]), self._sort[1]
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.query_one(FilterInput).open()
+
+    def action_facts(self) -> None:
+        """Show or hide the details."""
+        self._facts_wanted = not self._facts_open
+        self.refresh_view()
+
+    def action_sort(self, step: int) -> None:
+        """Sort by a neighbour of the column; past the ends there is the natural order."""
+        keys: list[str | None] = [None, *(column.key for column in self.PANE.columns)]
+        at = keys.index(self._sort[0] if self._sort else None)
+        key = keys[(at + step) % len(keys)]
+        self._sort = None if key is None else (key, self._sort[1] if self._sort else False)
+        self.refresh_view()
+
+    def action_reverse(self) -> None:
+        """The other way round."""
+        if self._sort is not None:
+            self._sort = (self._sort[0], not self._sort[1])
+            self.refresh_view()
+
+    def action_verb(self, name: str) -> None:
+        """Do it to the one under the cursor."""
+        row, verb = self._cursor, by_name(name)
+        if verb is None:
+            return
+        if row is None:
+            self.app.notify(f"nothing to {verb.title} here", severity="warning", markup=False)
+            return
+        self.center.actions.perform(
+            verb, Target(self.center.view, self.PANE.noun, self._about(row))
+        )
+
+    def action_why(self) -> None:
+        """Why it is as it is."""
+        if (row := self._cursor) is not None:
+            self.center.actions.why(*(row.about or (self.PANE.noun, row.key)))
+
+    def action_copy(self) -> None:
+        """Copy the id to the terminal's clipboard (OSC 52)."""
+        if (row := self._cursor) is not None:
+            self.app.copy_to_clipboard(self._about(row))
+            self.app.notify(f"copied {self._about(row)}", markup=False, timeout=2)
+
+    def action_copy_json(self) -> None:
+        """Copy everything that is known of it as JSON."""
+        if (row := self._cursor) is not None:
+            facts = self.PANE.facts(self.center.view, self._about(row))
+            text = json.dumps([[label, plain(fact)] for label, fact in facts], ensure_ascii=False)
+            self.app.copy_to_clipboard(text)
+            self.app.notify("copied as JSON", timeout=2)
+
+    def action_back(self) -> None:
+        """One step: clear the filter, close what was opened, go to the overview."""
+        if self._filter:
+            self.query_one(FilterInput).clear_filter()
+        elif self._facts_wanted:
+            self.action_facts()
+        else:
+            self.center.show_screen("overview")
+
+
+def fact_rows(facts: list[Fact], width: int) -> list[Row]:
+    """Facts as rows; what is too long for one line takes several."""
+    rows: list[Row] = []
+    for label, cell in facts:
+        lines: list[Row] = []
+        tone = pieces(cell)[0][1] if pieces(cell) else ""
+        parts = [cell] if width_of(cell) <= width else wrap(plain(cell), width)
+        for part in parts:
+            told = ((label, "muted"),) if not lines else ""
+            text = part if part is cell else ((str(part), tone),)
+            lines.append(Row(f"{len(rows) + len(lines)}", (told, text)))
+        rows += lines
+    return rows
+
+
+class Hosts(TableScreen):
+    """Hosts and their devices."""
+
+    PANE = hosts.PANE
+    BINDINGS: ClassVar[list[BindingType]] = verb_bindings("node")
+
+
+class Workers(TableScreen):
+    """Workers."""
+
+    PANE = workers.PANE
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *verb_bindings("worker"),
+        Binding("l", "logs", "logs", id="worker.logs", tooltip="The worker's last log lines"),
+    ]
+
+    def action_logs(self) -> None:
+        """The last log lines of the worker under the cursor."""
+        if (row := self.table.cursor) is not None:
+            self.center.actions.logs(row.key)
+
+
+class Tasks(TableScreen):
+    """Tasks and the queue."""
+
+    PANE = tasks.PANE
+    BINDINGS: ClassVar[list[BindingType]] = verb_bindings("task")
+
+
+class Models(TableScreen):
+    """The catalog."""
+
+    PANE = models.PANE
+    BINDINGS: ClassVar[list[BindingType]] = verb_bindings("model")
+
+
+class Events(TableScreen):
+    """What happened."""
+
+    PANE = events.PANE
+
+
+class Sessions(TableScreen):
+    """Conversations."""
+
+    PANE = sessions.PANE
+    BINDINGS: ClassVar[list[BindingType]] = verb_bindings("session")

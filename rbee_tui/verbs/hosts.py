@@ -1,0 +1,47 @@
+"""What can be done to hosts that the queen knows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rbee_agent.contracts.nodes import NodeState
+from rbee_tui.feed.source import QueenLink
+from rbee_tui.verbs.verb import Danger, Target, Verb
+
+
+def _refuses(target: Target) -> str | None:
+    node = target.view.fleet.nodes.get(target.id)
+    if node is None:
+        return f"there is no host {target.id}"
+    if node.state is NodeState.DRAINING:
+        return f"{target.id} drains already"
+    return None
+
+
+def _plan(target: Target) -> tuple[str, ...]:
+    fleet = target.view.fleet
+    workers = [w for w in fleet.workers.values() if w.node_id == target.id]
+    busy = sum(fleet.slots_busy(worker) for worker in workers)
+    return (
+        f"{target.id} finishes {busy} running stream{'' if busy == 1 else 's'} and gets no more.",
+        f"Its {len(workers)} workers take nothing new.",
+    )
+
+
+async def _drain(link: QueenLink, target: Target) -> str:
+    await link.drain_node(target.id)
+    return f"{target.id} drains"
+
+
+DRAIN: Final = Verb(
+    name="drain",
+    key="d",
+    title="drain",
+    help="Let the host finish what it does and give it nothing new.",
+    nouns=frozenset({"node"}),
+    danger=Danger.DESTROYS,
+    plan=_plan,
+    command=lambda _target: None,
+    run=_drain,
+    refuses=_refuses,
+)

@@ -1,0 +1,240 @@
+"""What can be done to workers: one more, none more, and on to another device."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rbee_agent.contracts.nodes import NodeInfo, NodeState
+from rbee_agent.contracts.pools import DeploymentRequest
+from rbee_agent.contracts.workers import WorkerInfo, WorkerState
+from rbee_tui.feed.source import QueenLink
+from rbee_tui.state.fleet import Fleet
+from rbee_tui.state.units import size
+from rbee_tui.verbs.verb import Ask, Choice, Danger, Target, Verb, rbee
+
+ANYWHERE: Final = "*"
+"""The queen chooses the place."""
+LOAD_SHARE: Final = 1.2
+"""Memory a model takes beside its file: KV cache and compute buffers, as a first guess."""
+
+
+def needs(fleet: Fleet, model: str) -> int | None:
+    """Bytes that a worker of the model takes: measured on one that runs, else guessed."""
+    for worker in fleet.workers.values():
+        if worker.model == model and (measured := fleet.memory_bytes(worker)):
+            return measured
+    known = fleet.models.get(model)
+    return int(known.size * LOAD_SHARE) if known is not None and known.size else None
+
+
+def _node_of(fleet: Fleet, place: str) -> NodeInfo | None:
+    return fleet.nodes.get(place.partition("/")[0])
+
+
+def _free(node: NodeInfo, device: str) -> int | None:
+    """Bytes free on the device; without one: on the emptiest."""
+    frees = [d.memory_free for d in node.devices if not device or d.id == device]
+    return max(frees, default=None)
+
+
+def _places(target: Target) -> tuple[Choice, ...]:
+    """Devices of hosts that are there, those with the most room first."""
+    fleet = target.view.fleet
+    found = [
+        (device.memory_free, f"{node.id}/{device.id}", device.name)
+        for node in fleet.nodes.values()
+        if node.state is NodeState.ONLINE
+        for device in node.devices
+    ]
+    found.sort(reverse=True)
+    return tuple(Choice(place, place, f"{size(free)} free, {name}") for free, place, name in found)
+
+
+def _places_or_anywhere(target: Target) -> tuple[Choice, ...]:
+    return (Choice(ANYWHERE, "where it fits best", "the queen chooses"), *_places(target))
+
+
+def _place(target: Target) -> tuple[str | None, str | None]:
+    """Host and device that were chosen."""
+    node, _, device = target.arguments.get("place", ANYWHERE).partition("/")
+    return (None, None) if node == ANYWHERE else (node, device or None)
+
+
+def _model(target: Target) -> str:
+    worker = target.view.fleet.workers.get(target.id) if target.noun == "worker" else None
+    return worker.model if worker is not None else target.id
+
+
+def _room(target: Target, model: str) -> list[str]:
+    """What it takes and what is there, before and after."""
+    fleet = target.view.fleet
+    node_id, device = _place(target)
+    taken = needs(fleet, model)
+    told = [f"It takes about {size(taken)} of memory."] if taken is not None else []
+    node = fleet.nodes.get(node_id) if node_id else None
+    if node is None:
+        return told
+    free = _free(node, device or "")
+    if free is None:
+        return told
+    where = f"{node_id}/{device}" if device else f"{node_id}"
+    if taken is None:
+        return [*told, f"{where} has {size(free)} free."]
+    if taken <= free:
+        return [*told, f"{where} has {size(free)} free now and {size(free - taken)} after it."]
+    idle = [
+        w.id
+        for w in fleet.workers.values()
+        if w.node_id == node_id and w.state is WorkerState.READY and not fleet.slots_busy(w)
+    ]
+    told.append(f"{where} has {size(free)} free: {size(taken - free)} too little.")
+    if idle:
+        told.append(f"The queen may evict idle workers there: {', '.join(idle)}.")
+    return told
+
+
+def _spawn_plan(target: Target) -> tuple[str, ...]:
+    model = _model(target)
+    node, device = _place(target)
+    have = sum(w.model == model for w in target.view.fleet.workers.values())
+    where = f"on {node}{f'/{device}' if device else ''}" if node else "where it fits best"
+    return (
+        f"One more worker of {model} starts {where}; now there are {have}.",
+        *_room(target, model),
+        "If it does not fit, the queen says so with both numbers.",
+    )
+
+
+async def _spawn(link: QueenLink, target: Target) -> str:
+    model = _model(target)
+    node, device = _place(target)
+    wish = await link.spawn(DeploymentRequest(model=model, node_id=node, device=device))
+    return f"asked for a worker of {model} ({wish.id})"
+
+
+def _spawn_command(target: Target) -> str:
+    node, device = _place(target)
+    words = ["worker", "spawn"]
+    backend, _, index = (device or "").partition(":")
+    if backend:
+        words.append(backend)
+    words += ["--model", _model(target)]
+    words += ["--host", node] if node else []
+    words += ["--gpu", index] if index else []
+    return rbee(*words)
+
+
+def _stop_plan(target: Target) -> tuple[str, ...]:
+    fleet = target.view.fleet
+    worker = fleet.workers.get(target.id)
+    if worker is None:
+        return (f"The worker {target.id} stops.",)
+    lines = [f"The worker {worker.id} ({worker.model} on {worker.node_id or '?'}) stops."]
+    lines += _streams_move(fleet, worker)
+    if memory := fleet.memory_bytes(worker):
+        lines.append(f"{size(memory)} of memory become free on {worker.device}.")
+    return tuple(lines)
+
+
+def _streams_move(fleet: Fleet, worker: WorkerInfo) -> list[str]:
+    busy = fleet.slots_busy(worker)
+    if not busy:
+        return []
+    others = [
+        w.id
+        for w in fleet.workers.values()
+        if w.model == worker.model and w.id != worker.id and w.state is WorkerState.READY
+    ]
+    many = f"{busy} running stream{'s' if busy > 1 else ''}"
+    if others:
+        return [f"{many} move to {', '.join(others)} and go on."]
+    return [f"{many} wait until there is another worker of {worker.model}."]
+
+
+def _stop_refuses(target: Target) -> str | None:
+    return None if target.id in target.view.fleet.workers else f"there is no worker {target.id}"
+
+
+async def _stop(link: QueenLink, target: Target) -> str:
+    await link.stop_worker(target.id)
+    return f"stopping {target.id}"
+
+
+def _move_places(target: Target) -> tuple[Choice, ...]:
+    worker = target.view.fleet.workers.get(target.id)
+    here = f"{worker.node_id}/{worker.device}" if worker else ""
+    return tuple(choice for choice in _places(target) if choice.value != here)
+
+
+def _move_plan(target: Target) -> tuple[str, ...]:
+    worker = target.view.fleet.workers.get(target.id)
+    if worker is None:
+        return (f"The worker {target.id} is gone.",)
+    return (
+        f"1. A worker of {worker.model} starts on {target.arguments.get('place', '?')}.",
+        *_room(target, worker.model),
+        f"2. When it is ready, {worker.id} stops; its streams go on where they are not lost.",
+        "If the new one does not come up, nothing is stopped.",
+    )
+
+
+async def _move(link: QueenLink, target: Target) -> str:
+    """Start there, wait until it serves, stop here; on trouble there, nothing here changes."""
+    model = _model(target)
+    node, device = _place(target)
+    before = set(target.view.fleet.workers)
+    wish = await link.spawn(DeploymentRequest(model=model, node_id=node, device=device))
+
+    def arrived(worker: WorkerInfo) -> bool:
+        return (
+            worker.id not in before
+            and worker.model == model
+            and worker.node_id == node
+            and worker.state in (WorkerState.READY, WorkerState.FAILED, WorkerState.CRASH_LOOPING)
+        )
+
+    view = await target.until(lambda v: any(map(arrived, v.fleet.workers.values())))
+    new = next(filter(arrived, view.fleet.workers.values()))
+    if new.state is not WorkerState.READY:
+        return f"{new.id} did not come up ({new.error or new.state}); {target.id} stays"
+    await link.stop_worker(target.id)
+    return f"{new.id} serves {model} ({wish.id}); stopping {target.id}"
+
+
+SPAWN: Final = Verb(
+    name="spawn",
+    key="n",
+    title="new worker",
+    help="Start one more worker of the model.",
+    nouns=frozenset({"worker", "model"}),
+    danger=Danger.CHANGES,
+    plan=_spawn_plan,
+    command=_spawn_command,
+    run=_spawn,
+    ask=Ask("place", "where?", _places_or_anywhere),
+)
+STOP: Final = Verb(
+    name="stop",
+    key="s",
+    title="stop",
+    help="Stop the worker; its streams move to another one.",
+    nouns=frozenset({"worker"}),
+    danger=Danger.DESTROYS,
+    plan=_stop_plan,
+    command=lambda target: rbee("worker", "stop", target.id),
+    run=_stop,
+    refuses=_stop_refuses,
+)
+MOVE: Final = Verb(
+    name="move",
+    key="m",
+    title="move",
+    help="Move the worker to another device: start there, then stop here.",
+    nouns=frozenset({"worker"}),
+    danger=Danger.DESTROYS,
+    plan=_move_plan,
+    command=lambda target: f"{_spawn_command(target)} && {rbee('worker', 'stop', target.id)}",
+    run=_move,
+    refuses=_stop_refuses,
+    ask=Ask("place", "move where?", _move_places),
+)
