@@ -7,13 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from rbee_agent.hive.shelf import Shelf
+from rbee_agent.runtime.clock import SystemClock
 from rbee_agent.settings.places import Places
 
 _OWN_PREFIXES = ("RBEE_", "TEXTUAL_", "XDG_", "ORCHD_", "LLORCH_", "HF_")
 _HARNESS = "TEXTUAL_SNAPSHOT_"
 """What the snapshot plug-in tells its own tests."""
 _OWN_NAMES = ("NO_COLOR", "FORCE_COLOR", "SSH_AUTH_SOCK", "HTTP_PROXY", "HTTPS_PROXY")
-_DEMO_MODEL = os.environ.get("RBEE_DEMO_MODEL")
+
+
+def _find_demo_model() -> Path | None:
+    """What RBEE_DEMO_MODEL names, else what `rbee-hive models download` brought this user."""
+    named = os.environ.get("RBEE_DEMO_MODEL")
+    if named is not None:
+        return Path(named)
+    known = Shelf(Places.of_user(), SystemClock()).get("smollm2-135m")
+    return None if known is None else Path(known.path)
+
+
+# Found while the user's own home is still in sight.
+_DEMO_MODEL = _find_demo_model()
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +51,8 @@ def places(tmp_path: Path) -> Places:
 
 @pytest.fixture(scope="session")
 def demo_model() -> Path:
-    """The demo model's file; `make test` has put it in the cache and says where."""
+    """The demo model's file; `make test` has put it in the user's cache."""
     if _DEMO_MODEL is None:
-        pytest.skip("the demo model is not here: run `make test`, or set RBEE_DEMO_MODEL")
-    path = Path(_DEMO_MODEL)
-    assert path.is_file(), f"RBEE_DEMO_MODEL names {path}, which is no file"
-    return path
+        pytest.skip("the demo model is not here: run `make model`, or set RBEE_DEMO_MODEL")
+    assert _DEMO_MODEL.is_file(), f"the demo model should be {_DEMO_MODEL}, which is no file"
+    return _DEMO_MODEL

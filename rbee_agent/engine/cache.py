@@ -73,22 +73,31 @@ class KvCache:
         return used / (self._context.context * len(self.slots))
 
     def assign(
-        self, prompt: Sequence[int], *, shortcuts: frozenset[str], strict: bool
+        self,
+        prompt: Sequence[int],
+        *,
+        proved: frozenset[str],
+        strict: bool,
+        cold: bool = False,
+        near: Sequence[int] = (),
     ) -> tuple[Slot, int]:
         """Take a free slot for `prompt`.
 
         Args:
             prompt: its token ids.
-            shortcuts: which of reuse, copy and restore may be used.
-            strict: begin only behind exact cells, at a multiple of the chunk.
+            proved: which of reuse, copy and restore are bit-equal here.
+            strict: begin only behind exact cells, at a multiple of the chunk, by what is proved.
+            cold: begin from nothing.
+            near: sequence ids of the running jobs: beside them llama.cpp batches best.
 
         Returns:
             The slot, now busy, and how many of the prompt's tokens its cells hold already. At
             least one token is left to compute, since somebody wants its logits.
         """
+        shortcuts = frozenset() if cold else proved if strict else ALL_SHORTCUTS
         match = self._best(prompt, shortcuts, strict)
-        target = self._target(match)
-        kept = self._prepare(target, match)
+        target = self._target(match, near)
+        kept = self._prepare(target, match, proved)
         self._tick += 1
         target.used_at, target.busy = self._tick, True
         return target, kept
@@ -98,6 +107,16 @@ class KvCache:
         slot.busy = False
         self._tick += 1
         slot.used_at = self._tick
+
+    def move(self, slot: Slot, seq: int, *, proved: frozenset[str]) -> Slot:
+        """Let a running job go on in the free sequence `seq`; its new slot."""
+        target = self.slots[seq]
+        self._save(target)
+        self._copy(slot, target, proved)
+        target.busy, slot.busy = True, False
+        # What stays behind is a copy of what goes on: the first to make room.
+        target.used_at, slot.used_at = self._tick, 0
+        return target
 
     def forget(self, slot: Slot) -> None:
         """Empty a slot whose cells are not to be trusted."""
@@ -134,7 +153,7 @@ class KvCache:
                     best = Match(kept, saved=state, exact=exact)
         return best
 
-    def _target(self, match: Match) -> Slot:
+    def _target(self, match: Match, near: Sequence[int]) -> Slot:
         free = [slot for slot in self.slots if not slot.busy]
         source = match.source
         if source is not None and not source.busy:
@@ -143,23 +162,32 @@ class KvCache:
             # A long conversation is not cut down for a short prefix while there is room beside it.
             if wasted <= max(match.kept, self._chunk) or not spare:
                 return source
-        return min(free, key=lambda slot: (bool(slot.tokens), slot.used_at, slot.seq))
 
-    def _prepare(self, target: Slot, match: Match) -> int:
+        def distance(slot: Slot) -> int:
+            return min((abs(slot.seq - seq) for seq in near), default=slot.seq)
+
+        return min(free, key=lambda slot: (bool(slot.tokens), slot.used_at, distance(slot)))
+
+    def _prepare(self, target: Slot, match: Match, proved: frozenset[str]) -> int:
         if target is match.source:
             self._cut(target, match.kept)
             return len(target.tokens)
         self._save(target)
         if match.source is not None:
-            self._context.copy(match.source.seq, target.seq)
-            target.tokens, target.exact = list(match.source.tokens), match.source.exact
+            self._copy(match.source, target, proved)
             self._cut(target, match.kept)
         elif match.saved is not None and self._context.restore(target.seq, match.saved):
-            target.tokens, target.exact = self._host.tokens_of(match.saved), match.exact
+            target.tokens = self._host.tokens_of(match.saved)
+            target.exact = match.exact if RESTORE in proved else 0
             self._cut(target, match.kept)
         else:
             self.forget(target)
         return len(target.tokens)
+
+    def _copy(self, source: Slot, target: Slot, proved: frozenset[str]) -> None:
+        self._context.copy(source.seq, target.seq)
+        target.tokens = list(source.tokens)
+        target.exact = source.exact if COPY in proved else 0
 
     def _cut(self, slot: Slot, length: int) -> None:
         if length >= len(slot.tokens):

@@ -11,7 +11,15 @@ from rbee_agent.contracts.workers import ExactProfile, ExecuteRequest
 from rbee_agent.engine.cache import KvCache
 from rbee_agent.engine.embedding import Embedder
 from rbee_agent.engine.job import Job
-from rbee_agent.engine.llama import KV_TYPES, Context, EngineLoadError, Model, build
+from rbee_agent.engine.llama import (
+    KV_TYPES,
+    LOG,
+    Context,
+    EngineLoadError,
+    Model,
+    buffer_bytes,
+    build,
+)
 from rbee_agent.engine.options import (
     DEFAULT_CONTEXT,
     EngineOptions,
@@ -67,6 +75,7 @@ class Engine:
         self._context = Context(
             model, options, sequences=options.slots, context=context, threads=threads
         )
+        self._memory = buffer_bytes(LOG.lines)
         self._facts = _profile_facts(mark, options, threads)
         self._profile_id = _digest(self._facts)
         cache = KvCache(
@@ -168,7 +177,7 @@ class Engine:
             context=self._context.context,
             device=self.options.device,
             offload=f"{layers}/{model.n_layers} layers",
-            memory={"weights": model.size},
+            memory=self._memory,
             kv_usage=self._cache.usage,
             tokens_in_total=scheduler.tokens_in,
             tokens_out_total=scheduler.tokens_out,

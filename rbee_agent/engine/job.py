@@ -41,7 +41,10 @@ class Job:
         self.id = request.job_id
         self.strict = request.strict
         self.cold = request.kv_hint == "cold"
-        self.prompt = prompt
+        self.tokens_in = len(prompt)
+        replay = list(request.resume_token_ids[:limit])
+        self.prompt = prompt if request.strict else prompt + replay
+        """What is read in chunks. Only for strict jobs do chunks and single tokens differ."""
         self.sink = sink
         self.sampler = sampler
         self.slot: Slot | None = None
@@ -49,12 +52,13 @@ class Job:
         self.next_token = -1
         """The token that the next decode feeds; -1 until the prompt is read."""
         self.cached = 0
+        self.passed_over = 0
         self.finish: FinishReason | None = None
         self._ignore_eos = request.sampling.ignore_eos
         self._logprobs = request.sampling.logprobs
         self._limit = limit
         self._vocabulary = vocabulary
-        self._replay = list(request.resume_token_ids[:limit])
+        self._replay = replay
         self._text = TextStream(request.stop)
         self._generated: list[int] = []
         self._unsent: list[int] = []
@@ -68,37 +72,48 @@ class Job:
 
     @property
     def replaying(self) -> bool:
-        """Whether known tokens are still to be fed."""
-        return len(self._generated) < len(self._replay)
+        """Whether tokens that the caller has are still to be fed, behind a prompt that is read."""
+        return self.next_token >= 0 and len(self._generated) < len(self._replay)
 
     @property
-    def replay_ids(self) -> list[int]:
-        """The ids that the caller has already."""
-        return self._replay
+    def reading(self) -> bool:
+        """Whether the prompt or known tokens are still to be fed."""
+        return self.next_token < 0 or self.replaying
 
     @property
-    def tokens_out(self) -> int:
-        """Tokens generated or replayed so far."""
-        return len(self._generated)
+    def unread(self) -> int:
+        """Tokens of the prompt and of the replay that are still to be fed."""
+        held = 0 if self.slot is None else len(self.slot.tokens)
+        return self.tokens_in + len(self._replay) - held
 
     def start(self, slot: Slot, kept: int) -> None:
         """The job has its slot; `kept` prompt tokens are in it already."""
         self.slot, self.cached = slot, kept
         self._started = time.monotonic()
 
+    def replay(self) -> None:
+        """The next token is known: take it as if it had been chosen, and show nothing."""
+        position = len(self._generated)
+        self._take(self._replay[position], show=False)
+        self.sink.progress("replay", position + 1, len(self._replay))
+
+    def prompt_read(self) -> None:
+        """The whole prompt is in the slot; where it held known tokens, they are taken now."""
+        self._prefilled = time.monotonic()
+        if self.strict:
+            if self._replay:
+                self.replay()
+            return
+        while len(self._generated) < len(self._replay) and self.finish is None:
+            self.replay()
+
     def advance(self, logits: Logits, candidates: Candidates) -> bool:
-        """Take the logits behind what was fed: choose (or replay) a token, show its text.
+        """Take the logits behind what was fed: choose a token, show its text.
 
         Returns:
-            Whether a token was newly made (not replayed, not the end).
+            Whether a token was made, which the end is not.
         """
-        if self._prefilled is None:
-            self._prefilled = time.monotonic()
-        position = len(self._generated)
-        if position < len(self._replay):
-            self._take(self._replay[position], show=False)
-            return False
-        token = self.sampler.choose(logits, position, candidates)
+        token = self.sampler.choose(logits, len(self._generated), candidates)
         if not self._ignore_eos and self._vocabulary.ends(token):
             self.finish = "stop"
             return False
@@ -123,7 +138,7 @@ class Job:
         first = self._first_token
         self.sink.end(
             EndFrame(
-                tokens_in=len(self.prompt),
+                tokens_in=self.tokens_in,
                 tokens_out=len(self._generated),
                 tokens_cached=self.cached,
                 prefill_time_ms=round((prefilled - self._started) * 1000),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import re
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import llama_cpp
@@ -26,7 +27,10 @@ KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_
 """ggml's numbers of the types that a KV cache can have."""
 
 _ALL_LAYERS = 999
-_LOG_LINES = 200
+_LOG_LINES = 400
+_LOG_DEBUG = 1
+_BUFFER = re.compile(r"(model|KV|RS|compute|output) buffer size\s*=\s*([\d.]+) MiB")
+_BUFFER_USES = {"model": "weights", "KV": "kv", "RS": "kv"}
 
 
 class EngineLoadError(RbeeError):
@@ -50,7 +54,10 @@ class _Log:
                 llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
                 llama_cpp.llama_backend_init()
 
-    def _on_line(self, _level: int, text: bytes, _data: Any) -> None:
+    def _on_line(self, level: int, text: bytes, _data: Any) -> None:
+        # Thousands of debug lines describe the graph: they would push out what matters.
+        if level <= _LOG_DEBUG:
+            return
         line = text.decode(errors="replace").strip()
         if line and line != ".":
             self.lines.append(line)
@@ -67,6 +74,19 @@ class _Log:
 LOG = _Log()
 
 
+def buffer_bytes(lines: Iterable[str]) -> dict[str, int]:
+    """Bytes by use (weights, kv, compute) from what llama.cpp logs of the buffers it makes.
+
+    The C API has no call for them.
+    """
+    found: Counter[str] = Counter()
+    for line in lines:
+        said = _BUFFER.search(line)
+        if said is not None:
+            found[_BUFFER_USES.get(said[1], "compute")] += round(float(said[2]) * 1024**2)
+    return dict(found)
+
+
 class Model:
     """Weights and vocabulary."""
 
@@ -77,6 +97,7 @@ class Model:
             EngineLoadError: llama.cpp refused the file or there is too little memory.
         """
         LOG.install()
+        LOG.lines.clear()
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0 if options.device == "cpu" else _ALL_LAYERS
         index = options.device.partition(":")[2]

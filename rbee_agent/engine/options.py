@@ -49,6 +49,7 @@ class EngineStats:
     offload: str | None = None
     """``n/m layers``."""
     memory: dict[str, int] = field(default_factory=dict)
+    """Bytes by use: weights, kv, compute."""
     kv_usage: float = 0.0
     """Used part of all KV cells, cached prefixes included."""
     tokens_in_total: int = 0

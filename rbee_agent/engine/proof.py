@@ -19,6 +19,8 @@ from rbee_agent.engine.llama import Context
 from rbee_agent.observe import logs
 from rbee_agent.runtime.files import read_json, write_atomic
 
+SILENT = "silent"
+"""Feeding known tokens without asking for logits: what a replay does."""
 STEPS = 64
 """Decoded tokens that must agree: some models differ only after a few."""
 _FORMAT = 1
@@ -46,6 +48,7 @@ class ProofBook:
         self._verdicts: dict[str, bool] = self._read()
         self._alone: dict[int, list[bytes]] = {}
         self.shortcuts = frozenset[str]()
+        self.silent = False
         self.width = 1
         self._conclude()
 
@@ -86,7 +89,7 @@ class ProofBook:
         wrong = next(
             (i for i, name in enumerate(widths) if self._verdicts.get(name) is False), None
         )
-        names = [REUSE, *([COPY, RESTORE] if self._context.sequences > 1 else [RESTORE])]
+        names = [SILENT, REUSE, *([COPY] if self._context.sequences > 1 else []), RESTORE]
         names += widths if wrong is None else widths[:wrong]
         return [name for name in names if name not in self._verdicts]
 
@@ -94,6 +97,7 @@ class ProofBook:
         self.shortcuts = frozenset(
             name for name in (REUSE, COPY, RESTORE) if self._verdicts.get(name)
         )
+        self.silent = self._verdicts.get(SILENT, False)
         width = 1
         while self._verdicts.get(f"batch:{width + 1}"):
             width += 1
@@ -145,7 +149,7 @@ class _Probe:
         try:
             if name.startswith("batch:"):
                 return self._batched(int(name.partition(":")[2]))
-            return self._restarted(name)
+            return self._silent() if name == SILENT else self._restarted(name)
         except _Interrupted:
             return None
 
@@ -173,6 +177,18 @@ class _Probe:
                     if self._bits(seq) != self._known[row][step + 1]:
                         return False
         return True
+
+    def _silent(self) -> bool:
+        prompt = self._prompt(7, self._chunk + 3)
+        follow = self._prompt(8, self._steps)
+        *_, plain = self._alone(prompt, follow)
+        self._context.clear()
+        self._prefill(0, prompt, 0)
+        for step, token in enumerate(follow[:-1]):
+            self._check()
+            self._context.decode_run(0, [token], len(prompt) + step, logits=False)
+        self._context.decode_rows([(0, follow[-1], len(prompt) + len(follow) - 1)])
+        return self._bits(0) == plain
 
     def _restarted(self, name: str) -> bool:
         length = min(3 * self._chunk + 17, self._context.context - self._steps)

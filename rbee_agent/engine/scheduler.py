@@ -14,14 +14,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from rbee_agent.engine.cache import ALL_SHORTCUTS, KvCache
+from rbee_agent.engine.cache import COPY, KvCache
 from rbee_agent.engine.job import Job
 from rbee_agent.engine.llama import Context
 from rbee_agent.engine.sampling import Candidates
+from rbee_agent.engine.turns import closing_move, next_reader
 from rbee_agent.errors import RbeeError, Unavailable
 
 REPLAY_BURST = 16
 """Known tokens that a resumed strict job is fed in one step: about a chunk's time."""
+SETTLED_STEPS = 8
+"""Decodes with the same jobs before one of them is moved beside the others: a copy is not free."""
 IDLE_WORK_AFTER_S = 1.0
 _RATE_WINDOW_S = 2.0
 
@@ -36,6 +39,10 @@ class Proofs(Protocol):
     @property
     def width(self) -> int:
         """Decodes of up to so many rows are bit-equal to decoding alone."""
+
+    @property
+    def silent(self) -> bool:
+        """Feeding a token without asking for its logits leaves the same cells."""
 
     def work(self, interrupted: Callable[[], bool]) -> bool:
         """Prove a little while nobody waits; False when there is nothing left to prove."""
@@ -85,6 +92,8 @@ class Scheduler:
         self._nudged = False
         self._closing = False
         self._strict_seen = False
+        self._decoded: list[Job] = []
+        self._settled = 0
         self._idle = threading.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -96,16 +105,19 @@ class Scheduler:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job.
+        """Queue a job; one of the same id is given up for it.
+
+        Who asks again has lost the first stream: a queen that was killed in the middle of it.
 
         Raises:
-            RbeeError: the engine stops, or a job of that id is here already.
+            Unavailable: the engine stops.
         """
         with self._wake:
             if self._closing:
                 raise Unavailable("the engine stops", code="POOL_UNREADY")
-            if job.id in self._by_id:
-                raise RbeeError(f"job {job.id} is here already", code="CONFLICT")
+            before = self._by_id.get(job.id)
+            if before is not None:
+                before.cancelled = True
             self._by_id[job.id] = job
             self._waiting.append(job)
             self._idle.clear()
@@ -198,14 +210,23 @@ class Scheduler:
         """One round of everything; False where there was nothing to do."""
         self._reap()
         self._admit()
-        reading = next((job for job in self._active if job.next_token < 0), None)
-        if reading is not None:
-            self._guarded([reading], lambda: self._prefill(reading))
-        decoding = [job for job in self._active if job.next_token >= 0 and job.finish is None]
+        reader = self._next_reader()
+        if reader is not None:
+            feed = self._replay if reader.replaying else self._prefill
+            self._guarded([reader], lambda: feed(reader))
+        decoding = [job for job in self._active if not job.reading and job.finish is None]
         if decoding:
+            self._close_up(decoding)
             self._decode(decoding)
         self._settle()
-        return bool(reading or decoding) | self._extra.step()
+        return bool(reader or decoding) | self._extra.step()
+
+    def _next_reader(self) -> Job | None:
+        readers = [job for job in self._active if job.reading]
+        chosen = next_reader(readers)
+        for job in readers:
+            job.passed_over = 0 if job is chosen else job.passed_over + 1
+        return chosen
 
     def _reap(self) -> None:
         now = time.monotonic()
@@ -220,13 +241,17 @@ class Scheduler:
             with self._wake:
                 job = self._waiting.popleft()
                 self._active.append(job)
-            shortcuts = self._proofs.shortcuts if job.strict else ALL_SHORTCUTS
+            near = [one.slot.seq for one in self._active if one.slot is not None]
             slot, kept = self._cache.assign(
-                job.prompt, shortcuts=frozenset() if job.cold else shortcuts, strict=job.strict
+                job.prompt,
+                proved=self._proofs.shortcuts,
+                strict=job.strict,
+                cold=job.cold,
+                near=near,
             )
             job.start(slot, kept)
             self._strict_seen |= job.strict
-            self.tokens_in += len(job.prompt)
+            self.tokens_in += job.tokens_in
             self.tokens_cached += kept
 
     def _prefill(self, job: Job) -> None:
@@ -239,7 +264,41 @@ class Scheduler:
         slot.fed(part, chunk=self._chunk)
         job.sink.progress("prefill", begin + len(part), len(job.prompt))
         if last:
-            self._advance(job, -1)
+            job.prompt_read()
+            if not job.replaying and job.finish is None:
+                self._advance(job, -1)
+
+    def _replay(self, job: Job) -> None:
+        """Feed tokens that the caller has, one by one as they were made: the same cells again."""
+        slot = job.slot
+        assert slot is not None  # noqa: S101 - active jobs have their slot
+        for _ in range(REPLAY_BURST):
+            if not job.replaying or job.finish is not None or job.cancelled:
+                return
+            wanted = not self._proofs.silent
+            begin = len(slot.tokens)
+            self._timed(
+                partial(self._context.decode_run, slot.seq, [job.next_token], begin, logits=wanted)
+            )
+            slot.fed([job.next_token])
+            job.replay()
+
+    def _close_up(self, jobs: Sequence[Job]) -> None:
+        """Bring jobs that decode together onto consecutive sequences, once they are settled."""
+        self._settled = self._settled + 1 if jobs == self._decoded else 0
+        self._decoded = list(jobs)
+        if self._settled < SETTLED_STEPS or self._waiting:
+            return
+        proved = self._proofs.shortcuts
+        held = {job.slot.seq: job for job in jobs if job.slot is not None}
+        movable = {seq for seq, job in held.items() if not job.strict or COPY in proved}
+        free = [slot.seq for slot in self._cache.slots if not slot.busy]
+        move = closing_move(sorted(held), free)
+        if move is None or move[0] not in movable:
+            return
+        job = held[move[0]]
+        if job.slot is not None:
+            job.slot = self._cache.move(job.slot, move[1], proved=proved)
 
     def _decode(self, jobs: Sequence[Job]) -> None:
         ordered = sorted(jobs, key=lambda job: job.slot.seq if job.slot else 0)
@@ -249,11 +308,6 @@ class Scheduler:
         for job in ordered:
             if job not in together:
                 self._guarded([job], partial(self._rows, [job]))
-        for job in ordered:
-            burst = 1
-            while job.replaying and job.finish is None and burst < REPLAY_BURST:
-                self._guarded([job], partial(self._rows, [job]))
-                burst += 1
 
     def _rows(self, jobs: Sequence[Job]) -> None:
         rows = [(job.slot.seq, job.next_token, len(job.slot.tokens)) for job in jobs if job.slot]
@@ -266,8 +320,6 @@ class Scheduler:
     def _advance(self, job: Job, row: int) -> None:
         if job.advance(self._context.logits(row), self._candidates):
             self.tokens_out += 1
-        elif job.replaying:
-            job.sink.progress("replay", job.tokens_out, len(job.replay_ids))
 
     def _settle(self) -> None:
         for job in [job for job in self._active if job.finish is not None]:
@@ -292,18 +344,20 @@ class Scheduler:
             self.inside_s += time.monotonic() - began
 
     def _fail(self, job: Job, error: RbeeError) -> None:
-        if job.id in self._by_id:
+        # One call of llama.cpp may fail a job that another has failed already.
+        if job in self._active or job in self._waiting:
             job.sink.error(error)
             self._forget(job)
 
     def _forget(self, job: Job) -> None:
         with self._wake:
-            self._by_id.pop(job.id, None)
+            if self._by_id.get(job.id) is job:
+                del self._by_id[job.id]
             if job in self._active:
                 self._active.remove(job)
-            elif job in self._waiting:
+            else:
                 self._waiting.remove(job)
-            if not self._by_id:
+            if not self._active and not self._waiting:
                 self._idle.set()
         if job.slot is not None:
             self._cache.release(job.slot)
