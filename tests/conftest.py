@@ -56,3 +56,13 @@ def demo_model() -> Path:
         pytest.skip("the demo model is not here: run `make model`, or set RBEE_DEMO_MODEL")
     assert _DEMO_MODEL.is_file(), f"the demo model should be {_DEMO_MODEL}, which is no file"
     return _DEMO_MODEL
+
+
+@pytest.fixture(scope="session")
+def second_model(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF of another architecture, on which some shortcuts are not exact."""
+    from tests.second_model import write_second_model
+
+    path = tmp_path_factory.mktemp("second") / "second.gguf"
+    write_second_model(demo_model, path)
+    return path

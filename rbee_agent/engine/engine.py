@@ -191,6 +191,11 @@ class Engine:
         proved = self._proofs.proved if self._proofs is not None else []
         return ExactProfile(id=self._profile_id, proved=proved, **self._facts)
 
+    @property
+    def proofs_complete(self) -> bool:
+        """Whether every shortcut was tried under this profile."""
+        return self._proofs is not None and self._proofs.complete
+
     def tokenize(
         self, text: str, *, add_special: bool = False, parse_special: bool = False
     ) -> list[int]:
