@@ -21,10 +21,12 @@ from rbee_tui.feed.source import QueenLink
 from rbee_tui.screens.actions import Actions
 from rbee_tui.screens.base import FleetScreen
 from rbee_tui.screens.chat import Chat
-from rbee_tui.screens.commands import NOUN_SCREENS, SCREENS, options, typed
+from rbee_tui.screens.commands import options, typed
 from rbee_tui.screens.commands import run as run_command
 from rbee_tui.screens.help import HelpScreen
+from rbee_tui.screens.names import NOUN_SCREENS, SCREENS
 from rbee_tui.screens.overview import Overview
+from rbee_tui.screens.policy import PolicyScreen
 from rbee_tui.screens.streams import StreamsScreen
 from rbee_tui.screens.table import Events, Hosts, Models, Sessions, TableScreen, Tasks, Workers
 from rbee_tui.state.view import View
@@ -79,6 +81,7 @@ class RbeeApp(App[ExitCode]):
         "events": Events,
         "chat": Chat,
         "sessions": Sessions,
+        "policy": PolicyScreen,
     }
     CSS = """
     FleetScreen { background: $background; }
@@ -93,13 +96,15 @@ class RbeeApp(App[ExitCode]):
         border-top: solid $border;
         border-title-color: $text-accent;
     }
+    FleetScreen.-tiny #tabs { display: none; }
+    ToastRack { margin-bottom: 2; }
     Toast { padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(key, f"show_screen('{name}')", "screens", show=key == "1", key_display="1-9",
-                    id=f"app.screen-{name}", tooltip=words)
-            for name, (key, words) in SCREENS.items()
+            Binding(one.key, f"show_screen('{name}')", name, show=False,
+                    id=f"app.screen-{name}", tooltip=one.help)
+            for name, one in SCREENS.items()
         ),
         Binding("colon", "command", "command", id="app.command",
                 tooltip="Type a command: a screen, a verb, a name"),

@@ -375,6 +375,25 @@ class QueenClient:
         path = f"/v2/catalog/models/{quote(model_id, safe='')}/verify"
         return _object(await self.raw("POST", path, json={}, timeout=timeout))
 
+    # -- policy ---------------------------------------------------------------------------
+
+    async def policy(self) -> dict[str, Any]:
+        """The policy script in force under `policy` (None: the built-in one), and the strategy."""
+        return _object(await self.raw("GET", "/v2/policy"))
+
+    async def check_policy(self, name: str, source: str) -> dict[str, Any]:
+        """What a script would answer now: its hooks and their answers; nothing changes."""
+        body = {"name": name, "source": source}
+        return _object(await self.raw("POST", "/v2/policy/check", json=body))
+
+    async def put_policy(self, name: str, source: str) -> dict[str, Any]:
+        """Let a script decide; refused with its place where it does not load."""
+        return _object(await self.raw("PUT", "/v2/policy", json={"name": name, "source": source}))
+
+    async def drop_policy(self) -> None:
+        """Go back to the built-in policy."""
+        await self.raw("DELETE", "/v2/policy")
+
     # -- keys -----------------------------------------------------------------------------
 
     async def keys(self) -> list[KeyInfo]:

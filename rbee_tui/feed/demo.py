@@ -121,7 +121,8 @@ def _devices(node_id: str) -> list[Device]:
             _gpu(1, "RTX 4090", 24, 9.1, heat=58, power=212, load=0.64, our=8.2),
         ]
     if node_id == "cellar":
-        return [_gpu(0, "RTX 3090", 24, 14.2, heat=83, power=341, load=0.88, our=11.0)]
+        loading = _gpu(0, "RTX 3090", 24, 14.2, heat=83, power=341, load=0.88, our=11.0)
+        return [loading.model_copy(update={"memory_reserved": int(3.4 * GIB)})]
     return [_cpu("Ryzen 7 7840U", 32, 11.4, 0.41)]
 
 
@@ -249,6 +250,13 @@ def _model(id: str, architecture: str, quantization: str, size: float, layers: i
             quantization=quantization,
             size=int(size * GIB),
             layers=layers,
+            embedding_length=4096,
+            feed_forward_length=14336,
+            heads=32,
+            heads_kv=8,
+            key_length=128,
+            value_length=128,
+            vocab_size=128_256,
             context_length=32768,
         ),
         builtin=id == "smollm2-135m",

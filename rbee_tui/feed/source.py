@@ -73,6 +73,26 @@ class QueenLink(FeedSource, Protocol):
         """Forget a session."""
         ...
 
+    async def session(self, session_id: str) -> dict[str, Any]:
+        """What the queen knows of a session."""
+        ...
+
+    async def policy(self) -> dict[str, Any]:
+        """The policy script in force."""
+        ...
+
+    async def check_policy(self, name: str, source: str) -> dict[str, Any]:
+        """Try a script; nothing changes."""
+        ...
+
+    async def put_policy(self, name: str, source: str) -> dict[str, Any]:
+        """Let a script decide."""
+        ...
+
+    async def drop_policy(self) -> None:
+        """Go back to the built-in policy."""
+        ...
+
     async def explain(self, job_id: str) -> dict[str, Any]:
         """Why a task runs where it runs, or why it waits."""
         ...

@@ -6,15 +6,17 @@ from typing import Final
 
 from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.nodes import NodeInfo, NodeState
+from rbee_tui.panes.memory import device_blocks
 from rbee_tui.panes.noun import Fact, NounPane
-from rbee_tui.panes.status import NODE, age_tone, status
+from rbee_tui.panes.status import NODE, WORKER, age_tone, status
 from rbee_tui.state.units import percent, size, span
 from rbee_tui.state.view import View
 from rbee_tui.widgets.live_table import Column, Row
-from rbee_tui.widgets.meters import sparkline, stacked
+from rbee_tui.widgets.meters import EMPTY, sparkline, stacked
 from rbee_tui.widgets.tones import Cell, Piece
 
 BAR: Final = 12
+WIDE_BAR: Final = 30
 HOT_C: Final = 80.0
 BUSY: Final = 0.9
 FULL: Final = 0.97
@@ -124,46 +126,49 @@ def facts(view: View, node_id: str) -> list[Fact]:
     if node is None:
         return []
     age = view.fleet.age(node.id, view.now)
+    state = (*status(NODE, node.state).pieces, (", heard ", "muted"))
     told: list[Fact] = [
         ("host", node.hostname or node.id),
-        ("state", status(NODE, node.state).pieces),
-        ("heard", ((f"{span(age)} ago", age_tone(age)),)),
-        ("runs", f"rbee {node.version or '?'} on {node.os or '?'} {node.arch or ''}"),
-        ("backends", ", ".join(node.backends) or "none"),
-        ("load", "–" if node.load_1m is None else f"{node.load_1m:.1f}"),
-        ("disk free", size(node.disk_free)),
+        ("state", (*state, (f"{span(age)} ago", age_tone(age)))),
     ]
     if node.reason:
-        told.insert(2, ("because", ((node.reason, "warn"),)))
+        told.append(("because", ((node.reason, "warn"),)))
+    for device in node.devices:
+        told += [(device.id, ((device.name, "strong"),)), *_device_facts(view, node, device)]
+    told += [
+        ("disk free", size(node.disk_free)),
+        ("load", "–" if node.load_1m is None else f"{node.load_1m:.1f}"),
+        ("runs", f"rbee {node.version or '?'} on {node.os or '?'} {node.arch or ''}"),
+        ("backends", ", ".join(node.backends) or "none"),
+        ("models", ", ".join(node.models) or "none on disk"),
+    ]
     if node.labels:
         told.append(("labels", ", ".join(f"{k}={v}" for k, v in sorted(node.labels.items()))))
-    for device in node.devices:
-        told += [(device.id, ((device.name, "strong"),)), *_device_facts(device)]
-    told.append(("models", ", ".join(node.models) or "none on disk"))
-    for worker in view.fleet.workers.values():
-        if worker.node_id == node.id:
-            told.append(("worker", f"{worker.id}: {worker.model} on {worker.device}"))
     return told
 
 
-def _device_facts(device: Device) -> list[Fact]:
-    ours = sum(p.used for p in device.processes if p.worker_id is not None)
-    used, total = device.memory_used, device.memory_total
+def _device_facts(view: View, node: NodeInfo, device: Device) -> list[Fact]:
+    """Memory as blocks by use, then each worker, then who else is there."""
+    blocks = device_blocks(view.fleet, node, device)
+    whole = device.memory_total
     told: list[Fact] = [
-        ("", memory_bar(device, 40)),
-        (
-            "",
-            (
-                ("█", "ok"),
-                (f" workers {size(ours)}  ", ""),
-                ("▓", "accent"),
-                (f" others {size(max(0, used - ours))}  ", ""),
-                ("▒", "busy"),
-                (f" reserved {size(device.memory_reserved)}  ", ""),
-                (f"free {size(device.memory_free)} of {size(total)}", "muted"),
-            ),
-        ),
+        ("", stacked([(b.size / whole, b.glyph, b.tone) for b in blocks], WIDE_BAR))
     ]
+    if not whole:
+        told.clear()
+    told += [
+        ("", ((f"{b.glyph}{b.glyph} ", b.tone), (f"{b.name} ", ""), (size(b.size), "strong")))
+        for b in blocks
+        if b.size
+    ]
+    told.append(("", ((f"{EMPTY}{EMPTY} ", "muted"), (f"free {size(device.memory_free)}", ""),
+                      (f" of {size(whole)}", "muted"))))  # fmt: skip
+    for worker in view.fleet.workers.values():
+        if worker.node_id == node.id and worker.device == device.id:
+            state = status(WORKER, worker.state)
+            taken = size(view.fleet.memory_bytes(worker))
+            told.append(("", ((f"{state.symbol} ", state.tone), (worker.id, "strong"),
+                              (f" {worker.model} {taken}", ""))))  # fmt: skip
     parts = [
         "" if device.utilization is None else f"{percent(device.utilization)} busy",
         "" if device.temperature_c is None else f"{device.temperature_c:.0f}°C",

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rbee_tui.state.view import View
+from rbee_tui.widgets.facts import Fact
 from rbee_tui.widgets.live_table import Column, Row
-from rbee_tui.widgets.tones import Cell
 
-Fact = tuple[str, Cell]
-"""A label and what is to be said; a label of its own with an empty cell is a heading."""
+__all__ = ["Fact", "NounPane"]
 
 
 @dataclass(frozen=True, slots=True)

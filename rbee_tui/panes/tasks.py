@@ -14,16 +14,16 @@ from rbee_tui.widgets.tones import Cell
 
 COLUMNS: Final = (
     Column("state", "STATE", 11),
-    Column("task", "TASK", 14, grow=2),
-    Column("model", "MODEL", 12, grow=2),
-    Column("worker", "WORKER", 8, grow=1, drop=2),
-    Column("place", "PLACE", 5, right=True),
-    Column("waited", "WAITED", 6, right=True, drop=4),
-    Column("first", "TTFT", 6, right=True, drop=3),
+    Column("task", "TASK", 17),
+    Column("model", "MODEL", 12, grow=1),
+    Column("worker", "WORKER", 12, grow=1, drop=3),
+    Column("place", "PLACE", 5, right=True, drop=2),
+    Column("waited", "WAITED", 6, right=True, drop=5),
+    Column("first", "TTFT", 6, right=True, drop=4),
     Column("tokens", "TOKENS", 6, right=True),
     Column("age", "AGE", 6, right=True),
-    Column("left", "DEADLINE", 8, right=True, drop=5),
-    Column("news", "NEWS", 16, grow=3, drop=1),
+    Column("left", "DEADLINE", 8, right=True, drop=6),
+    Column("news", "NEWS", 16, grow=6, drop=1),
 )
 
 _ORDER: Final = {TaskState.QUEUED: 1, TaskState.RUNNING: 0}
@@ -87,6 +87,8 @@ def _row(view: View, task: TaskInfo) -> Row:
 
 def news(task: TaskInfo) -> Cell:
     """Why it waits, or how it ended."""
+    if task.state is TaskState.CANCELLED:
+        return ""
     if task.error:
         return ((f"{task.error.get('code', '')}: {task.error.get('message', '')}", "bad"),)
     if task.state is TaskState.QUEUED:
@@ -106,7 +108,6 @@ def facts(view: View, job_id: str) -> list[Fact]:
     told: list[Fact] = [
         ("task", task.job_id),
         ("state", status(TASK, task.state).pieces),
-        ("news", news(task)),
         ("model", task.model),
         ("workload", f"{task.workload}, {task.priority}{', strict' if task.strict else ''}"),
         ("worker", task.worker_id or "–"),
@@ -121,6 +122,8 @@ def facts(view: View, job_id: str) -> list[Fact]:
         ("cached", f"{timings.tokens_cached} of the tokens read"),
         ("moved", f"{timings.resumed} times"),
     ]
+    if told_news := news(task):
+        told.insert(2, ("news", told_news))
     if task.deadline_ms is not None:
         told.append(("deadline", f"{millis(task.deadline_ms)} after it was accepted"))
     if task.on_time_probability is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from rbee_agent.contracts.nodes import NodeState
@@ -13,32 +14,33 @@ from rbee_tui.state.units import size, span
 from rbee_tui.state.view import View
 from rbee_tui.widgets.tones import Cell
 
-_SAID = ("outcome", "worker_id", "reason", "candidates", "job_id", "workers_of_the_model", "at")
+_NONE_YET: Cell = (("there is no worker of the model yet", "muted"),)
 
 
 def why_task(explanation: Mapping[str, Any]) -> list[Cell]:
     """The placement of a task: what was decided, and every candidate with its filter or score."""
-    told: Mapping[str, Any] = clean_json(dict(explanation))
+    said: Mapping[str, Any] = clean_json(dict(explanation))
+    decision = said.get("decision")
+    decision = decision if isinstance(decision, dict) else {}
+    sentences = [line for line in str(said.get("text") or "").splitlines() if line]
+    # The queen's own sentences, up to her list of candidates: that one is a table here.
     lines: list[Cell] = []
-    worker = told.get("worker_id")
-    if worker:
-        lines.append((("● ", "ok"), ("it runs on ", ""), (str(worker), "strong")))
-    if told.get("reason"):
-        lines.append(str(told["reason"]))
-    for key, value in told.items():
-        if key not in _SAID and value not in (None, "", [], {}):
-            lines.append(((f"{key.replace('_', ' ')}: ", "muted"), (_short(value), "")))
-    candidates = [c for c in told.get("candidates") or [] if isinstance(c, dict)]
-    total = told.get("workers_of_the_model", len(candidates))
+    lines += takewhile(lambda line: "Workers of the model" not in line, sentences)
+    if policy := decision.get("policy"):
+        lines.append((("policy: ", "muted"), (_short(policy), "")))
+    candidates = [c for c in decision.get("candidates") or [] if isinstance(c, dict)]
+    if not decision:
+        return [*lines, (("nothing was decided yet", "muted"),)]
+    total = decision.get("workers_of_the_model", len(candidates))
     lines += [
         " ",
         ((f"{len(candidates)} of {total} workers of the model were looked at", "title"),),
     ]
+    if any("score" in c for c in candidates):
+        lines.append((("the lowest score takes it", "muted"),))
     for candidate in candidates:
         lines += _candidate(candidate)
-    if not candidates:
-        lines.append((("none: there is no worker of the model yet", "muted"),))
-    return lines
+    return lines if candidates else [*lines, _NONE_YET]
 
 
 def _candidate(candidate: Mapping[str, Any]) -> list[Cell]:
@@ -46,11 +48,11 @@ def _candidate(candidate: Mapping[str, Any]) -> list[Cell]:
     where = f" on {candidate.get('node_id', '?')}"
     if "busy" in candidate:
         where += f", {candidate.get('busy')}/{candidate.get('slots')} slots busy"
-    if candidate.get("filter"):
+    if "reason" in candidate:
         return [
             (("✖ ", "warn"), (name, "strong"), (where, "muted")),
             (("    not taken: ", "warn"), (str(candidate.get("reason", "")), ""),
-             (f" (filter {candidate['filter']})", "muted")),
+             (f" (filter {candidate.get('filter', '?')})", "muted")),
         ]  # fmt: skip
     mark: tuple[str, str] = ("● ", "ok") if candidate.get("chosen") else ("○ ", "muted")
     parts = candidate.get("parts")
@@ -63,7 +65,7 @@ def _candidate(candidate: Mapping[str, Any]) -> list[Cell]:
         ).lstrip("+ ")
     return [
         (mark, (name, "strong"), (where, "muted")),
-        (("    score ", "muted"), (f"{candidate.get('score', '?')}", "strong"), (told, "muted")),
+        (("    score ", "muted"), (_short(candidate.get("score", "?")), "strong"), (told, "muted")),
     ]
 
 

@@ -13,14 +13,14 @@ from rbee_tui.widgets.live_table import Column, Row
 from rbee_tui.widgets.meters import sparkline
 from rbee_tui.widgets.tones import Cell, Piece
 
-MOST_SLOT_MARKS: Final = 6
+MOST_SLOT_MARKS: Final = 4
 
 COLUMNS: Final = (
     Column("state", "STATE", 13),
-    Column("worker", "WORKER", 10, grow=2),
+    Column("worker", "WORKER", 12, grow=2),
     Column("model", "MODEL", 12, grow=3),
-    Column("where", "WHERE", 14, grow=2, drop=2),
-    Column("slots", "SLOTS", 10, drop=1),
+    Column("where", "WHERE", 12, grow=2, drop=2),
+    Column("slots", "SLOTS", 8, drop=1),
     Column("speed", "TOK/S", 5, right=True),
     Column("history", "LAST MINUTE", 12, drop=4),
     Column("memory", "MEM", 5, right=True, drop=3),

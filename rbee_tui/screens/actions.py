@@ -43,6 +43,10 @@ class Actions:
         for event in self._watchers:
             event.set()
 
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it beside the screen; what the queen refuses is told."""
+        self._start(work)
+
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run as a worker of the app: an error of the queen is told, a bug of ours ends the app."""
         self._app.run_worker(self._told(work), group="actions")

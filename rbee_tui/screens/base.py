@@ -10,8 +10,10 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from rbee_tui.panes.headline import headline
+from rbee_tui.screens.names import SCREENS
 from rbee_tui.state.view import View
 from rbee_tui.widgets.line import Line
+from rbee_tui.widgets.tabs import Tab, TabLine
 
 if TYPE_CHECKING:
     from rbee_tui.app import RbeeApp
@@ -24,7 +26,9 @@ class FleetScreen(Screen[None]):
         (0, "-narrow"),
         (120, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (20, "-short"), (32, "-tall")]  # noqa: RUF012
+    NAME: ClassVar[str] = ""
+    """What the screen is called on the `:` line and on its tab."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", show=False, id="screen.next", tooltip="The next pane"),
         Binding("shift+tab", "app.focus_previous", show=False, id="screen.previous",
@@ -46,12 +50,19 @@ class FleetScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Headline, body, footer."""
         yield Line(id="headline")
+        tabs = [Tab(name, one.key, one.short) for name, one in SCREENS.items()]
+        yield TabLine(tabs, self.NAME, id="tabs")
         yield from self.body()
         yield Footer(compact=True, show_command_palette=False)
 
     def body(self) -> ComposeResult:
         """What is between the headline and the footer."""
         yield from ()
+
+    def on_tab_line_picked(self, event: TabLine.Picked) -> None:
+        """A click on a tab."""
+        event.stop()
+        self.center.show_screen(event.name)
 
     def on_mount(self) -> None:
         """Show what is known already."""

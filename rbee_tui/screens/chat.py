@@ -76,6 +76,7 @@ class Talk:
 class Chat(FleetScreen):
     """A conversation; `/set temperature=0.2 seed=7` changes how it is sampled."""
 
+    NAME = "chat"
     DEFAULT_CSS = """
     Chat #talk { height: 1fr; }
     Chat #how { background: $panel; padding: 0 1; }

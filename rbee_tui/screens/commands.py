@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from rbee_tui.screens.names import NOUN_SCREENS, SCREENS
 from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import VERBS, by_name
 from rbee_tui.verbs.verb import Target, Verb
@@ -13,26 +14,6 @@ from rbee_tui.widgets.picker import Option
 if TYPE_CHECKING:
     from rbee_tui.app import RbeeApp
 
-SCREENS: Final = {
-    "overview": ("1", "The whole fleet on one screen, and a prompt"),
-    "hosts": ("2", "Hosts and their devices"),
-    "workers": ("3", "Workers: state, slots, speed"),
-    "streams": ("4", "The token river"),
-    "tasks": ("5", "Tasks and the queue"),
-    "models": ("6", "The catalog, on which hosts, pulls"),
-    "events": ("7", "What happened"),
-    "chat": ("8", "Talk to a model"),
-    "sessions": ("9", "Conversations that are kept warm"),
-}
-"""Name to key and sentence."""
-NOUN_SCREENS: Final = {
-    "node": "hosts",
-    "worker": "workers",
-    "stream": "streams",
-    "task": "tasks",
-    "model": "models",
-    "session": "sessions",
-}
 _APP: Final = (
     ("quit", "Leave the control center"),
     ("help", "The keys that work here"),
@@ -45,7 +26,7 @@ MOST_OF_A_NOUN: Final = 500
 
 def options(app: RbeeApp) -> list[Option]:
     """All commands that make sense now."""
-    found = [Option(f"go {name}", name, words) for name, (_, words) in SCREENS.items()]
+    found = [Option(f"go {name}", name, one.help) for name, one in SCREENS.items()]
     found += [Option(f"do {name}", name, words) for name, words in _APP]
     found += [
         Option(f"theme {theme.name}", f"theme {theme.name}", theme.title)

@@ -21,6 +21,7 @@ from rbee_tui.widgets.live_table import LiveTable
 class Overview(FleetScreen):
     """Hosts, workers, streams, events, prompt."""
 
+    NAME = "overview"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p,i", "prompt", "prompt", id="overview.prompt", tooltip="Send a prompt"),
         Binding("t", "app.toggle_text", "text", show=False, id="overview.text",

@@ -1,18 +1,22 @@
 """Pictures of the control center, drawn by the app itself from the demo data.
 
-``python -m rbee_tui.screens.picture OUT.svg`` writes the overview; the docs' pictures and the
-README's are made so, and a test compares them with what the app draws today.
+``python -m rbee_tui.screens.picture docs`` writes all of them, with a file's name that one (its
+stem says which). The docs' pictures and the README's are made so, and a test compares them with
+what the app draws today.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from pathlib import Path
+from typing import Final
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from rbee_tui.app import ExitCode, RbeeApp, Setup
 from rbee_tui.feed.demo import NOW, URL, demo_messages
@@ -57,15 +61,49 @@ async def draw(
         if prepare is not None:
             await prepare(pilot)
         await pilot.pause()
-        return app.export_screenshot(title="rbee", simplify=True)
+        svg = app.export_screenshot(title="rbee", simplify=True)
+        return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # nothing from afar
+
+
+def _keys(*keys: str) -> Prepare:
+    async def press(pilot: Pilot[ExitCode]) -> None:
+        await pilot.press(*keys)
+        await pilot.pause()
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
+        await pilot.pause()
+
+    return press
+
+
+PICTURES: Final[dict[str, Prepare]] = {
+    "overview": _keys(),
+    "hosts": _keys("2"),
+    "workers": _keys("3"),
+    "streams": _keys("4"),
+    "models": _keys("6"),
+    "palette": _keys("ctrl+p", *"stop"),
+    "help": _keys("question_mark"),
+}
+"""The docs' pictures: name to what is pressed before each is taken."""
+
+
+async def take(name: str) -> str:
+    """One of the docs' pictures."""
+    return await draw(demo_view(), prepare=PICTURES[name])
 
 
 def main(arguments: list[str]) -> int:
-    """Write the overview to the file named."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m rbee_tui.screens.picture OUT.svg\n")
+    """Write the picture that the file's name says, or all of them into a folder."""
+    target = Path(arguments[0]) if len(arguments) == 1 else None
+    if target is None or not (target.is_dir() or target.stem in PICTURES):
+        known = ", ".join(PICTURES)
+        sys.stderr.write(f"usage: python -m rbee_tui.screens.picture FOLDER or {known}.svg\n")
         return 2
-    Path(arguments[0]).write_text(asyncio.run(draw(demo_view())), "utf-8")
+    names = list(PICTURES) if target.is_dir() else [target.stem]
+    for name in names:
+        file = target / f"{name}.svg" if target.is_dir() else target
+        file.write_text(asyncio.run(take(name)), "utf-8")
     return 0
 
 

@@ -25,9 +25,9 @@ from rbee_tui.widgets.tones import content
 
 COLUMNS = (
     Column("state", "", 1),
-    Column("task", "TASK", 17, grow=1),
+    Column("task", "TASK", 17),
     Column("model", "MODEL", 10, grow=1),
-    Column("worker", "WORKER", 7, drop=2),
+    Column("worker", "WORKER", 12, drop=2),
     Column("tokens", "TOK", 5, right=True),
     Column("speed", "T/S", 5, right=True),
     Column("tail", "SAYS", 10, grow=4, drop=1),
@@ -37,6 +37,7 @@ COLUMNS = (
 class StreamsScreen(FleetScreen):
     """A table of all streams over a wall of their text."""
 
+    NAME = "streams"
     DEFAULT_CSS = """
     StreamsScreen #panes { height: 1fr; }
     StreamsScreen #table { height: auto; max-height: 40%; }

@@ -11,19 +11,19 @@ from textual.containers import Container
 from textual.widgets import Input
 
 from rbee_tui.panes import events, hosts, models, sessions, tasks, workers
-from rbee_tui.panes.noun import Fact, NounPane
+from rbee_tui.panes.noun import NounPane
 from rbee_tui.screens.base import FleetScreen
 from rbee_tui.state.select import Filter, select
 from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import by_name, verbs_for
 from rbee_tui.verbs.verb import Target
+from rbee_tui.widgets.facts import Facts
 from rbee_tui.widgets.filter_input import FilterInput
-from rbee_tui.widgets.live_table import Column, LiveTable, Row
-from rbee_tui.widgets.token_view import wrap
-from rbee_tui.widgets.tones import content, pieces, plain, width_of
+from rbee_tui.widgets.live_table import LiveTable, Row
+from rbee_tui.widgets.tones import content, plain
 
-LABEL = 13
-"""Columns for the labels of facts."""
+FEW = 0.42
+"""Share of the height that the rows may take for the details to be open from the start."""
 
 
 def verb_bindings(noun: str) -> list[BindingType]:
@@ -44,8 +44,8 @@ class TableScreen(FleetScreen):
     TableScreen #table { height: 1fr; }
     TableScreen #facts { display: none; height: 1fr; }
     TableScreen.-facts #facts { display: block; }
-    TableScreen.-facts.-narrow #facts { dock: bottom; height: 55%; }
-    TableScreen.-facts.-wide #facts { dock: right; width: 42%; height: 100%; }
+    TableScreen.-facts #facts { dock: right; width: 42%; height: 100%; }
+    TableScreen.-facts.-below #facts { dock: bottom; width: 100%; height: 60%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "facts", "details", id="table.facts", tooltip="Show or hide the details"),
@@ -80,12 +80,7 @@ class TableScreen(FleetScreen):
         """Table and facts."""
         with Container(id="panes"):
             yield LiveTable(self.PANE.columns, empty=self.PANE.empty, id="table")
-            facts = LiveTable(
-                (Column("label", "", LABEL), Column("fact", "", 20, grow=1)),
-                header=False,
-                empty="nothing is selected",
-                id="facts",
-            )
+            facts = Facts(id="facts")
             facts.border_title = "details"
             yield facts
         yield FilterInput(id="filter")
@@ -102,9 +97,21 @@ class TableScreen(FleetScreen):
 
     @property
     def _facts_open(self) -> bool:
-        """On a wide terminal from the start, else when asked for."""
-        wide = self.size.width >= self.HORIZONTAL_BREAKPOINTS[1][0]
-        return wide if self._facts_wanted is None else self._facts_wanted
+        """As asked for; else where there is room for them beside or below the rows."""
+        if self._facts_wanted is not None:
+            return self._facts_wanted
+        return self._wide or self._few
+
+    @property
+    def _wide(self) -> bool:
+        """Whether table and details have room side by side."""
+        return self.size.width >= self.HORIZONTAL_BREAKPOINTS[1][0]
+
+    @property
+    def _few(self) -> bool:
+        """Whether all rows are seen with the details below them."""
+        tables = self.query("#table")
+        return bool(tables) and 0 < len(tables.first(LiveTable).rows) <= FEW * self.size.height - 3
 
     def show(self, view: View) -> None:
         """Draw the view."""
@@ -123,19 +130,14 @@ class TableScreen(FleetScreen):
         wanted = f" /{self._filter}" if self._filter else ""
         table.border_title = content(f"{self.PANE.title} {count}{wanted}")
         self.set_class(self._facts_open, "-facts")
+        self.set_class(self._few or not self._wide, "-below")
         if self._facts_open:
             self._show_facts(view)
 
     def _show_facts(self, view: View) -> None:
-        table = self.query_one("#facts", LiveTable)
         row = self._cursor
         facts = self.PANE.facts(view, self._about(row)) if row is not None else []
-        room = table.scrollable_content_region.width
-        if not room:
-            self.call_after_refresh(self.refresh_view)  # it has no width before its first layout
-            return
-        width = max(20, room - LABEL - 3)
-        table.set_rows(fact_rows(facts, width))
+        self.query_one("#facts", Facts).show_facts(facts)
 
     def _about(self, row: Row) -> str:
         """What the row is about: a device's row is about its host."""
@@ -264,24 +266,10 @@ class TableScreen(FleetScreen):
             self.center.show_screen("overview")
 
 
-def fact_rows(facts: list[Fact], width: int) -> list[Row]:
-    """Facts as rows; what is too long for one line takes several."""
-    rows: list[Row] = []
-    for label, cell in facts:
-        lines: list[Row] = []
-        tone = pieces(cell)[0][1] if pieces(cell) else ""
-        parts = [cell] if width_of(cell) <= width else wrap(plain(cell), width)
-        for part in parts:
-            told = ((label, "muted"),) if not lines else ""
-            text = part if part is cell else ((str(part), tone),)
-            lines.append(Row(f"{len(rows) + len(lines)}", (told, text)))
-        rows += lines
-    return rows
-
-
 class Hosts(TableScreen):
     """Hosts and their devices."""
 
+    NAME = "hosts"
     PANE = hosts.PANE
     BINDINGS: ClassVar[list[BindingType]] = verb_bindings("node")
 
@@ -289,6 +277,7 @@ class Hosts(TableScreen):
 class Workers(TableScreen):
     """Workers."""
 
+    NAME = "workers"
     PANE = workers.PANE
     BINDINGS: ClassVar[list[BindingType]] = [
         *verb_bindings("worker"),
@@ -304,6 +293,7 @@ class Workers(TableScreen):
 class Tasks(TableScreen):
     """Tasks and the queue."""
 
+    NAME = "tasks"
     PANE = tasks.PANE
     BINDINGS: ClassVar[list[BindingType]] = verb_bindings("task")
 
@@ -311,6 +301,7 @@ class Tasks(TableScreen):
 class Models(TableScreen):
     """The catalog."""
 
+    NAME = "models"
     PANE = models.PANE
     BINDINGS: ClassVar[list[BindingType]] = verb_bindings("model")
 
@@ -318,11 +309,13 @@ class Models(TableScreen):
 class Events(TableScreen):
     """What happened."""
 
+    NAME = "events"
     PANE = events.PANE
 
 
 class Sessions(TableScreen):
     """Conversations."""
 
+    NAME = "sessions"
     PANE = sessions.PANE
     BINDINGS: ClassVar[list[BindingType]] = verb_bindings("session")

@@ -6,6 +6,7 @@ from typing import Final
 
 from rbee_tui.verbs.hosts import DRAIN
 from rbee_tui.verbs.models import FORGET, PULL, VERIFY
+from rbee_tui.verbs.policy import APPLY, DROP
 from rbee_tui.verbs.sessions import END_SESSION
 from rbee_tui.verbs.tasks import CANCEL
 from rbee_tui.verbs.verb import Verb
@@ -14,7 +15,7 @@ from rbee_tui.verbs.workers import MOVE, SPAWN, STOP
 __all__ = ["CANCEL", "MOVE", "SPAWN", "STOP", "VERBS", "by_name", "verbs_for"]
 
 VERBS: Final[tuple[Verb, ...]] = (
-    CANCEL, SPAWN, STOP, MOVE, PULL, VERIFY, FORGET, DRAIN, END_SESSION,
+    CANCEL, SPAWN, STOP, MOVE, PULL, VERIFY, FORGET, DRAIN, END_SESSION, APPLY, DROP,
 )  # fmt: skip
 
 

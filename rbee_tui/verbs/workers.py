@@ -7,6 +7,7 @@ from typing import Final
 from rbee_agent.contracts.nodes import NodeInfo, NodeState
 from rbee_agent.contracts.pools import DeploymentRequest
 from rbee_agent.contracts.workers import WorkerInfo, WorkerState
+from rbee_agent.models.estimate import PROCESS_OVERHEAD, estimate
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.state.fleet import Fleet
 from rbee_tui.state.units import size
@@ -15,16 +16,24 @@ from rbee_tui.verbs.verb import Ask, Choice, Danger, Target, Verb, rbee
 ANYWHERE: Final = "*"
 """The queen chooses the place."""
 LOAD_SHARE: Final = 1.2
-"""Memory a model takes beside its file: KV cache and compute buffers, as a first guess."""
+"""Memory for each byte of a file of which nothing else is known."""
+DEFAULT_CONTEXT: Final = 4096
+DEFAULT_SLOTS: Final = 4
+"""What a hive gives a worker that is not asked for more; for planning."""
 
 
 def needs(fleet: Fleet, model: str) -> int | None:
-    """Bytes that a worker of the model takes: measured on one that runs, else guessed."""
+    """Bytes that a worker of the model takes: measured on one that runs, else as its file says."""
     for worker in fleet.workers.values():
         if worker.model == model and (measured := fleet.memory_bytes(worker)):
             return measured
     known = fleet.models.get(model)
-    return int(known.size * LOAD_SHARE) if known is not None and known.size else None
+    if known is None or not (known.size or known.facts):
+        return None
+    if known.facts is None or not known.facts.vocab_size:
+        return int((known.size or 0) * LOAD_SHARE) + PROCESS_OVERHEAD
+    longest = known.facts.context_length or DEFAULT_CONTEXT
+    return estimate(known.facts, context=min(longest, DEFAULT_CONTEXT), slots=DEFAULT_SLOTS).total
 
 
 def _node_of(fleet: Fleet, place: str) -> NodeInfo | None:

@@ -193,9 +193,11 @@ def wrap(line: str, width: int) -> list[str]:
             continue
         if current:
             parts.append(current)
-        *full, last = chop_cells(word, width) if length > width else [word]
+        bare = word.rstrip(" ")
+        *full, last = chop_cells(bare, width) if length > width else [bare]
         parts += full
-        current, used = last, cell_len(last)
+        current = last + word[len(bare) :]  # spaces never begin a line
+        used = cell_len(current)
     if current:
         parts.append(current)
     return parts

@@ -21,7 +21,7 @@ Piece: TypeAlias = tuple[str, str]
 Cell: TypeAlias = str | tuple[Piece, ...]
 """What stands in one cell of a table or in one line of a header."""
 
-TONES: Final = ("ok", "warn", "bad", "busy", "accent", "muted", "strong", "title")
+TONES: Final = ("ok", "warn", "bad", "busy", "accent", "muted", "strong", "title", "here")
 
 TONE_CLASSES: Final = frozenset(f"tone--{tone}" for tone in TONES)
 
@@ -34,6 +34,7 @@ TONE_CSS: Final = """
     & > .tone--muted { color: $text-muted; }
     & > .tone--strong { color: $foreground; text-style: bold; }
     & > .tone--title { color: $text-primary; text-style: bold; }
+    & > .tone--here { color: $foreground; text-style: bold reverse; }
 """
 
 
@@ -102,5 +103,6 @@ def content(parts: Cell) -> Content:
         "muted": "$text-muted",
         "strong": "bold",
         "title": "bold $text-primary",
+        "here": "bold reverse",
     }
     return Content.assemble(*((text, styles.get(tone, "")) for text, tone in pieces(parts)))

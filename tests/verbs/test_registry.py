@@ -19,6 +19,7 @@ TARGETS = {
     "model": "qwen2.5-14b",
     "node": "atelier",
     "session": "bedtime",
+    "policy": "policy.star",
 }
 
 
