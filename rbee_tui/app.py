@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import subprocess
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from rbee_agent import __version__
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import EXIT_FAILED, EXIT_OK
 from rbee_tui.feed.live import LiveFeed, Timing
@@ -27,8 +35,10 @@ from rbee_tui.screens.help import HelpScreen
 from rbee_tui.screens.names import NOUN_SCREENS, SCREENS
 from rbee_tui.screens.overview import Overview
 from rbee_tui.screens.policy import PolicyScreen
+from rbee_tui.screens.shell import is_loopback, rbee_command
 from rbee_tui.screens.streams import StreamsScreen
 from rbee_tui.screens.table import Events, Hosts, Models, Sessions, TableScreen, Tasks, Workers
+from rbee_tui.state.link import LinkState
 from rbee_tui.state.view import View
 from rbee_tui.theming.files import Found, bundled_folder, choose, find_themes
 from rbee_tui.widgets.dialog import Answer, Question
@@ -56,6 +66,10 @@ class Setup:
     zone: tzinfo | None = None
     live: bool = True
     """False: show `view` and connect to nothing (pictures, tests)."""
+    may_start: bool = False
+    """The queen would be one of this machine: offer to start her where none answers."""
+    crash_file: Path | None = None
+    """Where the traceback goes if this app has a bug."""
     view: View | None = None
 
 
@@ -63,6 +77,8 @@ class ExitCode(int):
     """The exit code of the command, and what the operator wants to become of his agents."""
 
     leave_agents: bool = False
+    start_here: bool = False
+    """The operator wants queen and hive of this machine started, and then to come back."""
 
 
 class RbeeApp(App[ExitCode]):
@@ -101,11 +117,6 @@ class RbeeApp(App[ExitCode]):
     Toast { padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(one.key, f"show_screen('{name}')", name, show=False,
-                    id=f"app.screen-{name}", tooltip=one.help)
-            for name, one in SCREENS.items()
-        ),
         Binding("colon", "command", "command", id="app.command",
                 tooltip="Type a command: a screen, a verb, a name"),
         Binding("ctrl+p", "palette", "palette", show=False, id="app.palette",
@@ -117,6 +128,11 @@ class RbeeApp(App[ExitCode]):
         Binding("ctrl+r", "reconnect", show=False, id="app.reconnect",
                 tooltip="Try to reach the queen now"),
         Binding("ctrl+t", "next_theme", show=False, id="app.theme", tooltip="The next theme"),
+        *(
+            Binding(one.key, f"show_screen('{name}')", name, show=False,
+                    id=f"app.screen-{name}", tooltip=one.help)
+            for name, one in SCREENS.items()
+        ),
     ]  # fmt: skip
 
     def __init__(self, link: QueenLink | None, setup: Setup) -> None:
@@ -129,6 +145,7 @@ class RbeeApp(App[ExitCode]):
         self.view = replace(self.view, zone=setup.zone)
         self.feed: LiveFeed | None = None
         self.actions = Actions(self, link)
+        self._offered = False
         self.themes: Found = find_themes((bundled_folder(), *setup.theme_folders))
         for theme_file in self.themes.themes.values():
             self.register_theme(theme_file.theme())
@@ -150,6 +167,9 @@ class RbeeApp(App[ExitCode]):
         self.feed = LiveFeed(self.link, self.publish, timing, url=self.setup.url)
         self.view = replace(self.feed.view, zone=self.setup.zone)
         self.run_worker(self.feed.run(), name="feed")
+        if threading.current_thread() is threading.main_thread():
+            # The terminal is put in order before the process goes.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         self.set_interval(TICK_S, self._tick)
         if self.setup.first_prompt is not None:
             self.actions.submit(self.setup.first_prompt)
@@ -159,6 +179,15 @@ class RbeeApp(App[ExitCode]):
         self.view = replace(view, zone=self.setup.zone)
         self.actions.fleet_changed()
         self._show()
+        self._offer_start()
+
+    def _offer_start(self) -> None:
+        """The first time that nobody answers, ask what to do about it."""
+        link = self.view.link
+        alone = link.state is LinkState.CONNECTING and link.attempts > 0
+        if alone and self.setup.may_start and not self._offered and not self.read_only:
+            self._offered = True
+            self.actions.first_run()
 
     def _tick(self) -> None:
         self.view = replace(self.view, now=self.setup.now())
@@ -173,7 +202,7 @@ class RbeeApp(App[ExitCode]):
     def action_help(self) -> None:
         """The keys that work on this screen now."""
         bindings = self.screen.active_bindings.values()
-        _ = self.push_screen(HelpScreen(type(self.screen).__name__.lower(), bindings))
+        _ = self.push_screen(HelpScreen(getattr(self.screen, "NAME", ""), bindings))
 
     def action_show_screen(self, name: str) -> None:
         """Go to a screen."""
@@ -259,11 +288,42 @@ class RbeeApp(App[ExitCode]):
         if answer != "stay":
             self.leave(leave_agents=answer == "leave")
 
+    def start_here(self) -> None:
+        """Leave for the moment that it takes to start the agents of this machine."""
+        result = ExitCode(EXIT_OK)
+        result.start_here = True
+        self.exit(result)
+
+    def _fatal_error(self) -> None:
+        """A bug of ours: the traceback goes to a file, and a sentence to the terminal.
+
+        Textual would print the local variables too, and they may hold keys and prompts.
+        """
+        self.bell()
+        told = "rbee: the control center has a bug and had to close"
+        if self.setup.crash_file is not None:
+            told += f"; {write_crash(self.setup.crash_file, self.setup.now())}"
+        self._exit_renderables.append(Text(f"{told}. rbee --no-tui works without it."))
+        self._close_messages_no_wait()
+
     def leave(self, *, leave_agents: bool, code: int = EXIT_OK) -> None:
         """End the app with that result."""
         result = ExitCode(code)
         result.leave_agents = leave_agents
         self.exit(result)
+
+
+def write_crash(file: Path, at: float) -> str:
+    """Add the exception in flight to the file, readable for its owner only; says where it is."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        with file.open("a", encoding="utf-8") as out:
+            when = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+            out.write(f"--- {when} rbee {__version__}\n{traceback.format_exc()}\n")
+    except OSError as error:
+        return f"its traceback could not be written: {error}"
+    return f"the traceback is in {file}"
 
 
 def run(
@@ -288,11 +348,11 @@ def run(
     Returns:
         The exit code; its `leave_agents` says whether the agents are to go on.
     """
-    import os
-
+    from rbee_agent.client.locate import find_queen
     from rbee_agent.client.queen import QueenClient
     from rbee_agent.settings.places import Places
 
+    places = Places.of_user()
     setup = Setup(
         url=url,
         first_prompt=first_prompt,
@@ -300,11 +360,19 @@ def run(
         owns_agents=owns_agents,
         theme=theme or os.environ.get("RBEE_THEME"),
         no_color="NO_COLOR" in os.environ,
-        theme_folders=(Places.of_user().config / "themes",),
+        theme_folders=(places.config / "themes",),
+        may_start=find_queen(places).url == url and is_loopback(url),
+        crash_file=places.logs / "control-center.log",
     )
-    app = RbeeApp(QueenClient(url, token), setup)
-    result = app.run()
-    if result is None:
-        # Textual closed without our leave: an error it has shown, or ctrl+c from outside.
-        result = ExitCode(app.return_code or EXIT_FAILED)
-    return result
+    while True:
+        app = RbeeApp(QueenClient(url, token), setup)
+        result = app.run()
+        if result is None:
+            # Textual closed without our leave: a bug it has told of, or a signal.
+            return ExitCode(app.return_code or EXIT_FAILED)
+        if not result.start_here:
+            return result
+        _ = subprocess.run([*rbee_command(), "up"], check=False)
+        here = find_queen(places)
+        url, token = here.url, here.token
+        setup = replace(setup, url=url, may_start=False)

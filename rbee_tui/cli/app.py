@@ -30,6 +30,7 @@ COMMANDS = {
     "pool": "rbee_tui.cli.pool:app",
     "queen": "rbee_tui.cli.queen:app",
     "key": "rbee_tui.cli.key:app",
+    "serve-web": "rbee_tui.cli.serve_web:serve_web",
     "config": "rbee_tui.cli.config:app",
     "doctor": "rbee_tui.cli.doctor:doctor",
     "env": "rbee_tui.cli.env:env",

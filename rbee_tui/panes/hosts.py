@@ -200,5 +200,5 @@ PANE: Final = NounPane(
     columns=COLUMNS,
     rows=rows,
     facts=facts,
-    empty="no host yet: rbee hive add NAME",
+    empty="no host yet: a adds one over SSH",
 )

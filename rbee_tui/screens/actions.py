@@ -6,15 +6,20 @@ Nothing here changes what is shown: the truth comes back as an event.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rbee_agent.contracts.tasks import Message, TaskRequest
 from rbee_agent.errors import RbeeError
 from rbee_tui.feed.source import QueenLink
+from rbee_tui.panes.models import hosts_of
 from rbee_tui.panes.why import why_model, why_node, why_task, why_worker
+from rbee_tui.screens.shell import run_aside, ssh_names
 from rbee_tui.state.clean import clean
+from rbee_tui.state.units import size
 from rbee_tui.state.view import View
+from rbee_tui.verbs.registry import SPAWN
 from rbee_tui.verbs.verb import Danger, Target, Verb
 from rbee_tui.widgets.dialog import Answer, Question
 from rbee_tui.widgets.picker import Option, Picker
@@ -116,6 +121,21 @@ class Actions:
             return
         self._start(self._perform(link, verb, target))
 
+    def spawn_any(self, models: Sequence[str]) -> None:
+        """Start a worker of a model that is asked for."""
+        if self._may_act() is not None:
+            self._start(self._spawn_any(models))
+
+    async def _spawn_any(self, models: Sequence[str]) -> None:
+        view = self._app.view
+        options = [_model_option(view, name) for name in models]
+        if not options:
+            self.say("The catalog is empty: rbee model pull NAME", severe=True)
+            return
+        picked = await self._app.push_screen_wait(Picker("a worker of which model?", options))
+        if picked is not None:
+            self.perform(SPAWN, Target(self._app.view, "model", picked))
+
     async def _perform(self, link: QueenLink, verb: Verb, target: Target) -> None:
         if verb.ask is not None and verb.ask.argument not in target.arguments:
             choices = verb.ask.choices(target)
@@ -170,6 +190,76 @@ class Actions:
             self._watchers.discard(changed)
         return self._app.view
 
+    def first_run(self) -> None:
+        """Nobody answers: start a queen here, add a host, or wait."""
+        self._start(self._first_run())
+
+    async def _first_run(self) -> None:
+        link = self._app.view.link
+        answer = await self._app.push_screen_wait(
+            Question(
+                "welcome to rbee",
+                [
+                    f"No queen answers at {link.url} yet.",
+                    " ",
+                    (
+                        "She is the one who gives work to your machines. Starting her here also "
+                        "starts a hive, which serves models on this machine; both go on when "
+                        "you leave."
+                    ),
+                    (("Is yours elsewhere? rbee --queen URL", "muted"),),
+                    " ",
+                    (("$ rbee up", "muted"),),
+                ],
+                (Answer("start", "start here", "s"), Answer("wait", "wait for her", "w")),
+            )
+        )
+        if answer == "start":
+            self._app.start_here()
+
+    def add_host(self) -> None:
+        """Add a host over SSH: whom, then the command has the terminal for its questions."""
+        if self._may_act() is not None:
+            self._start(self._add_host())
+
+    async def _add_host(self) -> None:
+        options = [
+            Option(name, name, "in your ~/.ssh/config")
+            for name in ssh_names(Path.home() / ".ssh" / "config")
+        ]
+        name = await self._app.push_screen_wait(
+            Picker(
+                "add a host",
+                options,
+                placeholder="[user@]name, as you say it to ssh",
+                typed=lambda text: (
+                    [Option(text.strip(), text.strip(), "add this one")] if text.strip() else []
+                ),
+            )
+        )
+        if name is None:
+            return
+        words = ["hive", "add", name, "--install"]
+        answer = await self._app.push_screen_wait(
+            Question(
+                f"add {name}?",
+                [
+                    "1. You see its host key and say whether it is right; the login is tried.",
+                    "2. The doctor looks what it has: Python, compiler, disk, GPUs.",
+                    (
+                        "3. This rbee is installed there, into your home only; where llama.cpp "
+                        "has to be compiled that takes minutes."
+                    ),
+                    "4. Its hive starts, and the queen reaches it through SSH.",
+                    " ",
+                    ((f"$ rbee {' '.join(words)}", "muted"),),
+                ],
+                (Answer("do", "add", "y"), Answer("keep", "do nothing", "n")),
+            )
+        )
+        if answer == "do" and run_aside(self._app, words) is None:
+            self.say(f"In a browser there is no terminal for it: rbee {' '.join(words)}")
+
     def why(self, noun: str, id: str) -> None:
         """Say why something is as it is."""
         view = self._app.view
@@ -199,3 +289,12 @@ class Actions:
     def show(self, title: str, lines: list[Cell]) -> None:
         """Lines over the screen."""
         _ = self._app.push_screen(Sheet(title, lines))
+
+
+def _model_option(view: View, name: str) -> Option:
+    """A model to choose, with what helps to choose it."""
+    model = view.fleet.models.get(name)
+    hosts = hosts_of(view.fleet, name)
+    where = f"on {', '.join(hosts)}" if hosts else "is fetched first"
+    about = f", {model.description}" if model is not None and model.description else ""
+    return Option(name, name, f"{size(model.size if model else None)}, {where}{about}")

@@ -26,7 +26,7 @@ class HelpScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
-    HelpScreen > Vertical { width: 76; max-width: 98%; height: auto; max-height: 96%;
+    HelpScreen > Vertical { width: 80; max-width: 100%; height: auto; max-height: 96%;
         border: round $border; background: $surface; padding: 0 1; }
     HelpScreen VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
     HelpScreen Static { height: auto; }
@@ -59,11 +59,11 @@ def help_lines(bindings: Iterable[ActiveBinding]) -> list[Cell]:
         owner = (binding.id or "").partition(".")[0]
         if not owner or not active.enabled:
             continue
-        group = "app" if owner == "app" else "focus" if owner in FOCUS_OWNERS else "screen"
+        group = "app" if owner in EVERYWHERE else "focus" if owner in FOCUS_OWNERS else "screen"
         entry = groups[group].setdefault(binding.action, _Entry())
         entry.keys.add(key_name(binding.key))
         if binding.show or not entry.words:
-            entry.words = binding.tooltip or binding.description
+            entry.words = (binding.tooltip or binding.description).rstrip(".")
     lines: list[Cell] = []
     for name, title in GROUPS:
         if not groups[name]:
@@ -71,7 +71,7 @@ def help_lines(bindings: Iterable[ActiveBinding]) -> list[Cell]:
         lines.append(((title, "title"),))
         for entry in groups[name].values():
             keys = " ".join(sorted(entry.keys, key=lambda key: (len(key), key)))
-            lines.append(((f"  {keys:<16}", "accent"), (f" {entry.words}", "")))
+            lines.append(((f" {keys:<13}", "accent"), (f" {entry.words}", "")))
     return lines
 
 
@@ -83,6 +83,7 @@ class _Entry:
     words: str = ""
 
 
+EVERYWHERE = frozenset({"app", "screen"})
 FOCUS_OWNERS = frozenset({"table", "text", "prompt", "filter", "command"})
 
 _NAMES = {

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from rbee_tui.panes import events, hosts, workers
-from rbee_tui.panes.prompt_bar import PromptBar, PromptInput
+from rbee_tui.panes.prompt_bar import PromptBar, PromptInput, offered
 from rbee_tui.panes.stream_wall import StreamWall
 from rbee_tui.screens.base import FleetScreen
 from rbee_tui.state.view import View
@@ -51,7 +51,7 @@ class Overview(FleetScreen):
     def body(self) -> ComposeResult:
         """The panes from the metal upwards."""
         with Vertical(id="panes"):
-            table = LiveTable(hosts.COLUMNS, empty="no host yet: rbee hive add NAME", id="hosts")
+            table = LiveTable(hosts.COLUMNS, empty="no host yet: 2, then a, adds one", id="hosts")
             table.border_title = "hosts"
             yield table
             table = LiveTable(workers.COLUMNS, empty="no worker yet: n starts one", id="workers")
@@ -104,12 +104,12 @@ class Overview(FleetScreen):
         self._do(STOP, "worker", row.key if row else None)
 
     def action_spawn(self) -> None:
-        """Start one more worker: of the worker's model under the cursor, else of the prompt's."""
+        """One more worker: of the model of the one under the cursor, else of one to be chosen."""
         table = self.query_one("#workers", LiveTable)
         if table.has_focus and table.cursor is not None:
             self._do(SPAWN, "worker", table.cursor.key)
         else:
-            self._do(SPAWN, "model", self.query_one(PromptBar).model)
+            self.center.actions.spawn_any(offered(self.center.view))
 
     def on_live_table_opened(self, event: LiveTable.Opened) -> None:
         """Enter goes to the screen of what the row is about."""

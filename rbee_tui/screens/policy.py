@@ -61,11 +61,11 @@ class PolicyScreen(FleetScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "edit", "edit", id="policy.edit", tooltip="Edit the script"),
         Binding("v", "check", "check", id="policy.check",
-                tooltip="Have the queen try the script on the fleet as it is; nothing changes"),
+                tooltip="The queen tries the script; nothing changes"),
         Binding("a", "apply", "apply", id="policy.apply", tooltip=APPLY.help),
         Binding("D", "drop", "drop", id="policy.drop", tooltip=DROP.help),
         Binding("u", "reload", "undo edits", id="policy.reload",
-                tooltip="Forget the edits and read the script in force again"),
+                tooltip="Forget the edits, read what is in force"),
     ]  # fmt: skip
 
     def __init__(self) -> None:

@@ -46,9 +46,9 @@ class StreamsScreen(FleetScreen):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "follow one", id="streams.follow",
-                tooltip="Follow the stream under the cursor alone; again: all"),
+                tooltip="Follow one stream alone; again: all"),
         Binding("space", "pause", "pause", id="streams.pause",
-                tooltip="Stop the text to read it; nothing is lost, again goes on"),
+                tooltip="Hold the text to read it; nothing is lost"),
         Binding("t", "app.toggle_text", "text", id="streams.text",
                 tooltip="Hide or show the text of streams"),
         Binding("slash", "filter", "filter", id="streams.filter", tooltip="Filter the streams"),

@@ -48,18 +48,18 @@ class TableScreen(FleetScreen):
     TableScreen.-facts.-below #facts { dock: bottom; width: 100%; height: 60%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "facts", "details", id="table.facts", tooltip="Show or hide the details"),
-        Binding("slash", "filter", "filter", id="table.filter",
+        Binding("enter", "facts", "details", id="rows.facts", tooltip="Show or hide the details"),
+        Binding("slash", "filter", "filter", id="rows.filter",
                 tooltip="Filter: words that must be there, !words that must not"),
-        Binding("w", "why", "why", id="table.why", tooltip="Why it is as it is"),
-        Binding("left", "sort(-1)", "sort left", show=False, id="table.sortleft",
+        Binding("w", "why", "why", id="rows.why", tooltip="Why it is as it is"),
+        Binding("left", "sort(-1)", "sort left", show=False, id="rows.sortleft",
                 tooltip="Sort by the column to the left"),
-        Binding("right", "sort(1)", "sort right", show=False, id="table.sortright",
+        Binding("right", "sort(1)", "sort right", show=False, id="rows.sortright",
                 tooltip="Sort by the column to the right"),
-        Binding("R", "reverse", "reverse", show=False, id="table.reverse",
+        Binding("R", "reverse", "reverse", show=False, id="rows.reverse",
                 tooltip="Reverse the order"),
-        Binding("c", "copy", "copy", show=False, id="table.copy", tooltip="Copy the id"),
-        Binding("C", "copy_json", "copy as JSON", show=False, id="table.copyjson",
+        Binding("c", "copy", "copy", show=False, id="rows.copy", tooltip="Copy the id"),
+        Binding("C", "copy_json", "copy as JSON", show=False, id="rows.copyjson",
                 tooltip="Copy everything known of it as JSON"),
     ]  # fmt: skip
 
@@ -271,7 +271,14 @@ class Hosts(TableScreen):
 
     NAME = "hosts"
     PANE = hosts.PANE
-    BINDINGS: ClassVar[list[BindingType]] = verb_bindings("node")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "add_host", "add host", id="node.add", tooltip="Add a host over SSH"),
+        *verb_bindings("node"),
+    ]
+
+    def action_add_host(self) -> None:
+        """Add a host over SSH."""
+        self.center.actions.add_host()
 
 
 class Workers(TableScreen):

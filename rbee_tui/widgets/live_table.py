@@ -62,7 +62,7 @@ class Row:
         return " ".join(plain(cell) for cell in self.cells)
 
 
-class LiveTable(ScrollView, can_focus=True):
+class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
     """Rows under a fixed header, with a cursor, click, and keys as in less and vim."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {

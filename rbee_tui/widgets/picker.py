@@ -17,6 +17,8 @@ from rbee_tui.widgets.live_table import Column, LiveTable, Row
 from rbee_tui.widgets.tones import content
 
 MOST_SHOWN = 100
+HELP_SCORE = 0.01
+"""Less than any name that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +143,15 @@ class Picker(ModalScreen[str | None]):
 
 
 def match(text: str, options: Sequence[Option]) -> list[Option]:
-    """The options that the text fits, best first; every word of it has to fit."""
-    if not text.strip():
+    """The options that the text fits, best first: their names loosely, their help to the letter."""
+    wanted = text.strip()
+    if not wanted:
         return list(options)
-    matcher = Matcher(text.strip())
-    scored = [(matcher.match(f"{o.name} {o.help}"), o) for o in options]
+    matcher = Matcher(wanted)
+    in_help = wanted.casefold()
+    scored = [
+        (matcher.match(o.name) or HELP_SCORE * (in_help in o.help.casefold()), o) for o in options
+    ]
     fitting = [(score, o) for score, o in scored if score > 0]
     fitting.sort(key=lambda item: item[0], reverse=True)
     return [option for _, option in fitting]

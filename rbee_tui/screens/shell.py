@@ -1,0 +1,62 @@
+"""Commands of ``rbee`` that need the whole terminal: the center steps aside while they run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from textual.app import App, SuspendNotSupported
+
+
+def rbee_command() -> list[str]:
+    """This very rbee, as the first words of a command."""
+    return [sys.executable, "-m", "rbee_tui"]
+
+
+def run_aside(app: App[Any], words: Sequence[str]) -> int | None:
+    """Run ``rbee WORDS`` in the terminal, which is the command's own until Enter is pressed.
+
+    It may ask for a password or whether a host key is right, so it needs a terminal and not a pane.
+
+    Returns:
+        Its exit code; None where the terminal cannot be given away (in a browser).
+    """
+    try:
+        with app.suspend():
+            sys.stdout.write(f"$ rbee {' '.join(words)}\n")
+            sys.stdout.flush()
+            code = subprocess.run([*rbee_command(), *words], check=False).returncode
+            sys.stdout.write(f"\nended with {code}; Enter goes back to the control center ")
+            sys.stdout.flush()
+            sys.stdin.readline()
+            return code
+    except SuspendNotSupported:
+        return None
+
+
+def ssh_names(config: Path) -> list[str]:
+    """Names that ``~/.ssh/config`` tells of, without its patterns."""
+    try:
+        lines = config.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    found: list[str] = []
+    for line in lines:
+        word, _, rest = line.strip().partition(" ")
+        if word.lower() == "host":
+            found += [name for name in rest.split() if not set(name) & set("*?!")]
+    return list(dict.fromkeys(found))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is one of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
