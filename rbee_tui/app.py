@@ -204,6 +204,12 @@ class RbeeApp(App[ExitCode]):
         bindings = self.screen.active_bindings.values()
         _ = self.push_screen(HelpScreen(getattr(self.screen, "NAME", ""), bindings))
 
+    def action_prompt(self) -> None:
+        """Write a prompt on the overview."""
+        self.show_screen("overview")
+        if isinstance(self.screen, Overview):
+            self.screen.action_prompt()
+
     def action_show_screen(self, name: str) -> None:
         """Go to a screen."""
         self.show_screen(name)

@@ -209,6 +209,7 @@ def _task(
         predicted_start_ms=4200 if state is TaskState.QUEUED else None,
         on_time_probability=0.93,
         worker_id=worker,
+        session_id={"task-9d2w": "roadmap", "task-t1ke": "bedtime"}.get(id),
         waiting_for="a free slot of llama-3.1-8b" if state is TaskState.QUEUED else None,
         finish_reason="stop" if state is TaskState.DONE else None,
         error={"code": "CONTEXT_LENGTH_EXCEEDED", "message": "9120 tokens, 8192 fit"}

@@ -9,7 +9,7 @@ from rbee_tui.state.view import View
 from rbee_tui.widgets.facts import Fact
 from rbee_tui.widgets.live_table import Column, Row
 
-__all__ = ["Fact", "NounPane"]
+__all__ = ["Fact", "NounPane", "no_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +27,10 @@ class NounPane:
     """Column and whether descending, to begin with."""
     newest_last: bool = False
     """Follow the last row, as a log does."""
+
+
+def no_rows(view: View, wanted: str, empty: str) -> str:
+    """What a table without rows says: not the same where nobody answered, or nothing matches."""
+    if view.fleet.queen is None:
+        return "nothing was heard from the queen yet"
+    return f"nothing matches /{wanted} (Esc clears it)" if wanted else empty

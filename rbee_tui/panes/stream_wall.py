@@ -22,7 +22,7 @@ MOST_PANES: Final = 8
 PANE_HEIGHT: Final = 6
 """Lines that a pane needs at least, its title included."""
 HIDDEN: Final = "text is hidden (t shows it)"
-NOTHING: Final = "no stream runs: press p to send a prompt"
+NOTHING: Final = "no stream runs: p sends a prompt"
 
 
 class StreamPane(TokenView):

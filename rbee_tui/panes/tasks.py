@@ -16,14 +16,14 @@ COLUMNS: Final = (
     Column("state", "STATE", 11),
     Column("task", "TASK", 17),
     Column("model", "MODEL", 12, grow=1),
-    Column("worker", "WORKER", 12, grow=1, drop=3),
-    Column("place", "PLACE", 5, right=True, drop=2),
-    Column("waited", "WAITED", 6, right=True, drop=5),
-    Column("first", "TTFT", 6, right=True, drop=4),
-    Column("tokens", "TOKENS", 6, right=True),
-    Column("age", "AGE", 6, right=True),
-    Column("left", "DEADLINE", 8, right=True, drop=6),
-    Column("news", "NEWS", 16, grow=6, drop=1),
+    Column("worker", "WORKER", 12, grow=1, drop=6),
+    Column("place", "PLACE", 5, right=True, drop=5),
+    Column("waited", "WAITED", 6, right=True, drop=8),
+    Column("first", "TTFT", 6, right=True, drop=7),
+    Column("tokens", "TOKENS", 6, right=True, drop=2),
+    Column("age", "AGE", 6, right=True, drop=3),
+    Column("left", "DEADLINE", 8, right=True, drop=9),
+    Column("news", "NEWS", 16, grow=6, drop=4),
 )
 
 _ORDER: Final = {TaskState.QUEUED: 1, TaskState.RUNNING: 0}
@@ -137,5 +137,5 @@ PANE: Final = NounPane(
     columns=COLUMNS,
     rows=rows,
     facts=facts,
-    empty="no task yet: p on the overview sends one",
+    empty="no task yet: p sends a prompt",
 )

@@ -131,5 +131,5 @@ PANE: Final = NounPane(
     columns=COLUMNS,
     rows=rows,
     facts=facts,
-    empty="no worker yet: on the models screen n starts one",
+    empty="no worker yet: n starts one",
 )

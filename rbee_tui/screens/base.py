@@ -33,6 +33,8 @@ class FleetScreen(Screen[None]):
         Binding("tab", "app.focus_next", show=False, id="screen.next", tooltip="The next pane"),
         Binding("shift+tab", "app.focus_previous", show=False, id="screen.previous",
                 tooltip="The pane before"),
+        Binding("p", "app.prompt", show=False, id="screen.prompt",
+                tooltip="Send a prompt, from the overview"),
         Binding("escape", "back", "back", show=False, id="screen.back",
                 tooltip="One step back; never quits"),
     ]  # fmt: skip

@@ -27,7 +27,8 @@ class HelpScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen { align: center middle; }
     HelpScreen > Vertical { width: 80; max-width: 100%; height: auto; max-height: 96%;
-        border: round $border; background: $surface; padding: 0 1; }
+        border: round $border; border-title-color: $text-accent; background: $surface;
+        padding: 0 1; }
     HelpScreen VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
     HelpScreen Static { height: auto; }
     """

@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from rbee_tui.panes import events, hosts, workers
+from rbee_tui.panes.noun import no_rows
 from rbee_tui.panes.prompt_bar import PromptBar, PromptInput, offered
 from rbee_tui.panes.stream_wall import StreamWall
 from rbee_tui.screens.base import FleetScreen
@@ -16,6 +17,8 @@ from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import CANCEL, SPAWN, STOP
 from rbee_tui.verbs.verb import Target, Verb
 from rbee_tui.widgets.live_table import LiveTable
+
+NO_HOST = "no host yet: 2, then a, adds one over SSH"
 
 
 class Overview(FleetScreen):
@@ -51,10 +54,10 @@ class Overview(FleetScreen):
     def body(self) -> ComposeResult:
         """The panes from the metal upwards."""
         with Vertical(id="panes"):
-            table = LiveTable(hosts.COLUMNS, empty="no host yet: 2, then a, adds one", id="hosts")
+            table = LiveTable(hosts.COLUMNS, empty=NO_HOST, id="hosts")
             table.border_title = "hosts"
             yield table
-            table = LiveTable(workers.COLUMNS, empty="no worker yet: n starts one", id="workers")
+            table = LiveTable(workers.COLUMNS, empty=workers.PANE.empty, id="workers")
             table.border_title = "workers"
             yield table
             yield StreamWall(id="streams")
@@ -68,8 +71,13 @@ class Overview(FleetScreen):
     def show(self, view: View) -> None:
         """Draw the view."""
         super().show(view)
-        self.query_one("#hosts", LiveTable).set_rows(hosts.rows(view))
-        self.query_one("#workers", LiveTable).set_rows(workers.rows(view))
+        for name, rows, empty in (
+            ("#hosts", hosts.rows(view), NO_HOST),
+            ("#workers", workers.rows(view), workers.PANE.empty),
+        ):
+            table = self.query_one(name, LiveTable)
+            table.set_rows(rows)
+            table.say_empty(no_rows(view, "", empty))
         self.query_one(StreamWall).show(view, hidden=not self.center.text_shown)
         table = self.query_one("#events", LiveTable)
         follow = not table.has_focus

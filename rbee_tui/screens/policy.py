@@ -72,7 +72,7 @@ class PolicyScreen(FleetScreen):
         super().__init__()
         self._in_force: Mapping[str, Any] | None = None
         self._strategy = ""
-        self._read = ""
+        self._read = TEMPLATE
         self._said: list[Fact] = []
         self._seen: object = None
 
@@ -80,7 +80,7 @@ class PolicyScreen(FleetScreen):
         """What is in force, the script, what the queen said of it."""
         yield Line(id="what")
         with Container(id="panes"):
-            yield Source("", read_only=True, show_line_numbers=True, id="source")
+            yield Source(TEMPLATE, read_only=True, show_line_numbers=True, id="source")
             facts = Facts(empty="v has the queen try it", id="said")
             facts.border_title = "what the queen says"
             yield facts
@@ -113,14 +113,17 @@ class PolicyScreen(FleetScreen):
 
     def _what(self) -> tuple[Piece, ...]:
         if self._in_force is None:
-            return (("no script: ", ""), (f"the built-in {self._strategy} policy decides", "ok"))
+            return (("no script: ", ""), (f"the built-in policy decides{self._how}", "ok"))
         hooks = ", ".join(map(str, self._in_force.get("hooks", ())))
         name = clean(str(self._in_force.get("name")))
         return ((name, "strong"), (" is in force, it decides: ", ""), (hooks, "ok"))
 
+    @property
+    def _how(self) -> str:
+        return f" ({self._strategy})" if self._strategy else ""
+
     def _load(self) -> None:
         if (link := self.center.link) is None:
-            self._show_source(TEMPLATE)
             return
 
         async def load() -> None:

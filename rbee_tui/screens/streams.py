@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Input
 
+from rbee_tui.panes.noun import no_rows
 from rbee_tui.panes.status import TASK, status
 from rbee_tui.panes.stream_wall import StreamWall
 from rbee_tui.screens.base import FleetScreen
@@ -30,7 +31,7 @@ COLUMNS = (
     Column("worker", "WORKER", 12, drop=2),
     Column("tokens", "TOK", 5, right=True),
     Column("speed", "T/S", 5, right=True),
-    Column("tail", "SAYS", 10, grow=4, drop=1),
+    Column("tail", "SAYS", 10, grow=4, tail=True, drop=1),
 )
 
 
@@ -85,6 +86,7 @@ class StreamsScreen(FleetScreen):
         shown = select(rows, Filter.parse(self._filter))
         table = self.query_one("#table", LiveTable)
         table.set_rows(shown)
+        table.say_empty(no_rows(view, self._filter, "no stream yet: p sends a prompt"))
         if self._wanted_id is not None and table.select(self._wanted_id):
             self._wanted_id = None
         lost = streams.dropped + streams.dropped_here
@@ -109,7 +111,7 @@ class StreamsScreen(FleetScreen):
                 stream.worker_id or "",
                 str(stream.tokens_out),
                 rate(stream.tokens_per_s) if stream.running else "",
-                ((tail[-60:], "muted"),),
+                ((tail, "muted"),),
             ),
             dim=not view.link.live,
             about=("stream", stream.job_id),

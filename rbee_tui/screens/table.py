@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Input
 
+from rbee_agent.errors import NotFound
+from rbee_tui.feed.source import QueenLink
 from rbee_tui.panes import events, hosts, models, sessions, tasks, workers
-from rbee_tui.panes.noun import NounPane
+from rbee_tui.panes.noun import NounPane, no_rows
+from rbee_tui.panes.prompt_bar import offered
 from rbee_tui.screens.base import FleetScreen
+from rbee_tui.state.clean import clean_json
 from rbee_tui.state.select import Filter, select
 from rbee_tui.state.view import View
-from rbee_tui.verbs.registry import by_name, verbs_for
-from rbee_tui.verbs.verb import Target
+from rbee_tui.verbs.registry import SPAWN, by_name, verbs_for
+from rbee_tui.verbs.verb import Target, Verb
 from rbee_tui.widgets.facts import Facts
 from rbee_tui.widgets.filter_input import FilterInput
 from rbee_tui.widgets.live_table import LiveTable, Row
 from rbee_tui.widgets.tones import content, plain
 
+MOST_ASKED = 50
+"""Sessions that the queen is asked about."""
 FEW = 0.42
 """Share of the height that the rows may take for the details to be open from the start."""
 
@@ -122,6 +129,7 @@ class TableScreen(FleetScreen):
         table.sort = self._sort
         at_end = not table.rows or table.cursor is table.rows[-1]
         table.set_rows(shown)
+        table.say_empty(no_rows(view, self._filter, self.PANE.empty))
         if self.PANE.newest_last and at_end and self._sort is None:
             table.action_edge(-1)
         if self._wanted_id is not None and self._select(self._wanted_id):
@@ -137,7 +145,7 @@ class TableScreen(FleetScreen):
     def _show_facts(self, view: View) -> None:
         row = self._cursor
         facts = self.PANE.facts(view, self._about(row)) if row is not None else []
-        self.query_one("#facts", Facts).show_facts(facts)
+        self.query_one("#facts", Facts).show_facts(facts, dim=not view.link.live)
 
     def _about(self, row: Row) -> str:
         """What the row is about: a device's row is about its host."""
@@ -231,11 +239,15 @@ class TableScreen(FleetScreen):
         if verb is None:
             return
         if row is None:
-            self.app.notify(f"nothing to {verb.title} here", severity="warning", markup=False)
+            self.without_row(verb)
             return
         self.center.actions.perform(
             verb, Target(self.center.view, self.PANE.noun, self._about(row))
         )
+
+    def without_row(self, verb: Verb) -> None:
+        """A verb was asked for and there is nothing under the cursor."""
+        self.app.notify(f"nothing to {verb.title} here", severity="warning", markup=False)
 
     def action_why(self) -> None:
         """Why it is as it is."""
@@ -291,6 +303,13 @@ class Workers(TableScreen):
         Binding("l", "logs", "logs", id="worker.logs", tooltip="The worker's last log lines"),
     ]
 
+    def without_row(self, verb: Verb) -> None:
+        """The first worker is of a model that is asked for."""
+        if verb is SPAWN:
+            self.center.actions.spawn_any(offered(self.center.view))
+        else:
+            super().without_row(verb)
+
     def action_logs(self) -> None:
         """The last log lines of the worker under the cursor."""
         if (row := self.table.cursor) is not None:
@@ -321,8 +340,34 @@ class Events(TableScreen):
 
 
 class Sessions(TableScreen):
-    """Conversations."""
+    """Conversations; the feed does not tell of them, so the queen is asked when their tasks do."""
 
     NAME = "sessions"
     PANE = sessions.PANE
     BINDINGS: ClassVar[list[BindingType]] = verb_bindings("session")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._asked: dict[str, tuple[int, int]] = {}
+
+    def show(self, view: View) -> None:
+        """Draw what is known, and ask for what is new."""
+        wanted = {
+            name: fingerprint
+            for name in sessions.names(view)[-MOST_ASKED:]
+            if (fingerprint := sessions.fingerprint(view, name)) != self._asked.get(name)
+        }
+        if wanted and view.link.live and self.center.link is not None:
+            self._asked |= wanted
+            self.center.actions.do(self._ask(self.center.link, list(wanted)))
+        super().show(sessions.with_told(view, self._told))
+
+    async def _ask(self, link: QueenLink, names: list[str]) -> None:
+        for name in names:
+            try:
+                answer = clean_json(await link.session(name))
+            except NotFound:
+                answer = {}
+            self._told[name] = (self.center.setup.now(), answer)
+        self.refresh_view()

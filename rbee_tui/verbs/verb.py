@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.state.view import View
+from rbee_tui.widgets.tones import Cell
 
 
 class Danger(StrEnum):
@@ -83,8 +84,8 @@ class Verb:
     nouns: frozenset[str]
     """What it is done to."""
     danger: Danger
-    plan: Callable[[Target], tuple[str, ...]]
-    """What will happen, in sentences; computed from the target's view only."""
+    plan: Callable[[Target], tuple[Cell, ...]]
+    """What will happen, in sentences and bars; computed from the target's view only."""
     command: Callable[[Target], str | None]
     """The equal command of the shell; None where there is none."""
     run: Callable[[QueenLink, Target], Awaitable[str]]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
+from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.nodes import NodeInfo, NodeState
 from rbee_agent.contracts.pools import DeploymentRequest
 from rbee_agent.contracts.workers import WorkerInfo, WorkerState
 from rbee_agent.models.estimate import PROCESS_OVERHEAD, estimate
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.state.fleet import Fleet
-from rbee_tui.state.units import size
+from rbee_tui.state.units import size, span
 from rbee_tui.verbs.verb import Ask, Choice, Danger, Target, Verb, rbee
+from rbee_tui.widgets.meters import stacked
+from rbee_tui.widgets.tones import Cell
 
+BAR: Final = 32
 ANYWHERE: Final = "*"
 """The queen chooses the place."""
 LOAD_SHARE: Final = 1.2
@@ -36,14 +40,10 @@ def needs(fleet: Fleet, model: str) -> int | None:
     return estimate(known.facts, context=min(longest, DEFAULT_CONTEXT), slots=DEFAULT_SLOTS).total
 
 
-def _node_of(fleet: Fleet, place: str) -> NodeInfo | None:
-    return fleet.nodes.get(place.partition("/")[0])
-
-
-def _free(node: NodeInfo, device: str) -> int | None:
-    """Bytes free on the device; without one: on the emptiest."""
-    frees = [d.memory_free for d in node.devices if not device or d.id == device]
-    return max(frees, default=None)
+def _device(node: NodeInfo, id: str | None) -> Device | None:
+    """That device; without a name the emptiest."""
+    fitting = [d for d in node.devices if id is None or d.id == id]
+    return max(fitting, key=lambda d: d.memory_free, default=None)
 
 
 def _places(target: Target) -> tuple[Choice, ...]:
@@ -74,35 +74,69 @@ def _model(target: Target) -> str:
     return worker.model if worker is not None else target.id
 
 
-def _room(target: Target, model: str) -> list[str]:
+def _room(target: Target, model: str) -> list[Cell]:
     """What it takes and what is there, before and after."""
     fleet = target.view.fleet
-    node_id, device = _place(target)
+    node_id, device_id = _place(target)
     taken = needs(fleet, model)
-    told = [f"It takes about {size(taken)} of memory."] if taken is not None else []
+    told: list[Cell] = []
+    if taken is not None:
+        told.append(f"It takes about {size(taken)} of memory{_seconds(fleet, model)}.")
     node = fleet.nodes.get(node_id) if node_id else None
-    if node is None:
+    device = _device(node, device_id) if node is not None else None
+    if node is None or device is None:
         return told
-    free = _free(node, device or "")
-    if free is None:
-        return told
-    where = f"{node_id}/{device}" if device else f"{node_id}"
+    where = f"{node.id}/{device.id}"
+    free = device.memory_free
     if taken is None:
         return [*told, f"{where} has {size(free)} free."]
+    told += memory_before_and_after(device, taken)
     if taken <= free:
-        return [*told, f"{where} has {size(free)} free now and {size(free - taken)} after it."]
+        return told
+    told.append(f"{where} has {size(free)} free: {size(taken - free)} too little.")
     idle = [
-        w.id
+        f"{w.id} ({size(fleet.memory_bytes(w))})"
         for w in fleet.workers.values()
         if w.node_id == node_id and w.state is WorkerState.READY and not fleet.slots_busy(w)
     ]
-    told.append(f"{where} has {size(free)} free: {size(taken - free)} too little.")
     if idle:
         told.append(f"The queen may evict idle workers there: {', '.join(idle)}.")
     return told
 
 
-def _spawn_plan(target: Target) -> tuple[str, ...]:
+def _seconds(fleet: Fleet, model: str) -> str:
+    """How long such a worker took to become ready, where one did."""
+    took = [
+        w.ready_at - w.started_at
+        for w in fleet.workers.values()
+        if w.model == model and w.ready_at and w.started_at and w.ready_at > w.started_at
+    ]
+    return f" and {span(min(took))} to load, as the others" if took else ""
+
+
+def memory_before_and_after(device: Device, change: int) -> list[Cell]:
+    """Two bars: the device now, and with so many bytes more (or less) taken."""
+    whole = max(1, device.memory_total)
+    used = device.memory_used + device.memory_reserved
+    after = max(0, used + change)
+    kept = min(used, after)
+    full = after > whole
+    rows = (
+        ("now  ", ((kept, "█", "ok"), (used - kept, "█", "muted")), used),
+        ("after", ((kept, "█", "ok"), (after - kept, "▒", "bad" if full else "busy")), after),
+    )
+    return [
+        (
+            (f"{label} ", "muted"),
+            *stacked([(part / whole, glyph, tone) for part, glyph, tone in parts], BAR),
+            (f" {size(total)} of {size(whole)}", "bad" if total > whole else ""),
+            (" ▲ too much" if total > whole else "", "bad"),
+        )
+        for label, parts, total in rows
+    ]
+
+
+def _spawn_plan(target: Target) -> tuple[Cell, ...]:
     model = _model(target)
     node, device = _place(target)
     have = sum(w.model == model for w in target.view.fleet.workers.values())
@@ -110,7 +144,7 @@ def _spawn_plan(target: Target) -> tuple[str, ...]:
     return (
         f"One more worker of {model} starts {where}; now there are {have}.",
         *_room(target, model),
-        "If it does not fit, the queen says so with both numbers.",
+        "Where it does not fit, the queen says so and nothing changes.",
     )
 
 
@@ -133,15 +167,19 @@ def _spawn_command(target: Target) -> str:
     return rbee(*words)
 
 
-def _stop_plan(target: Target) -> tuple[str, ...]:
+def _stop_plan(target: Target) -> tuple[Cell, ...]:
     fleet = target.view.fleet
     worker = fleet.workers.get(target.id)
     if worker is None:
         return (f"The worker {target.id} stops.",)
-    lines = [f"The worker {worker.id} ({worker.model} on {worker.node_id or '?'}) stops."]
+    lines: list[Cell] = [f"{worker.id} ({worker.model} on {worker.node_id or '?'}) stops."]
     lines += _streams_move(fleet, worker)
     if memory := fleet.memory_bytes(worker):
         lines.append(f"{size(memory)} of memory become free on {worker.device}.")
+        node = fleet.nodes.get(worker.node_id or "")
+        device = _device(node, worker.device) if node is not None else None
+        if device is not None:
+            lines += memory_before_and_after(device, -memory)
     return tuple(lines)
 
 
@@ -154,10 +192,10 @@ def _streams_move(fleet: Fleet, worker: WorkerInfo) -> list[str]:
         for w in fleet.workers.values()
         if w.model == worker.model and w.id != worker.id and w.state is WorkerState.READY
     ]
-    many = f"{busy} running stream{'s' if busy > 1 else ''}"
+    many, s = (f"{busy} running streams", "") if busy > 1 else ("1 running stream", "s")
     if others:
-        return [f"{many} move to {', '.join(others)} and go on."]
-    return [f"{many} wait until there is another worker of {worker.model}."]
+        return [f"{many} move{s} to {', '.join(others)} without losing a token."]
+    return [f"{many} wait{s} until there is another worker of {worker.model}."]
 
 
 def _stop_refuses(target: Target) -> str | None:
@@ -175,7 +213,7 @@ def _move_places(target: Target) -> tuple[Choice, ...]:
     return tuple(choice for choice in _places(target) if choice.value != here)
 
 
-def _move_plan(target: Target) -> tuple[str, ...]:
+def _move_plan(target: Target) -> tuple[Cell, ...]:
     worker = target.view.fleet.workers.get(target.id)
     if worker is None:
         return (f"The worker {target.id} is gone.",)
@@ -238,7 +276,7 @@ MOVE: Final = Verb(
     name="move",
     key="m",
     title="move",
-    help="Move the worker to another device: start there, then stop here.",
+    help="Start it on another device, then stop it here.",
     nouns=frozenset({"worker"}),
     danger=Danger.DESTROYS,
     plan=_move_plan,

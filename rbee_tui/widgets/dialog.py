@@ -33,7 +33,8 @@ class Question(ModalScreen[str]):
     Question { align: center middle; }
     Question > Vertical {
         width: 72; max-width: 95%; height: auto; max-height: 90%;
-        border: round $border; background: $surface; padding: 0 1;
+        border: round $border; border-title-color: $text-accent; background: $surface;
+        padding: 0 1;
     }
     Question VerticalScroll { height: auto; max-height: 16; }
     Question Static { height: auto; }

@@ -23,21 +23,22 @@ class Facts(LiveTable):
         columns = (Column("label", "", LABEL), Column("fact", "", NARROWEST, grow=1))
         super().__init__(columns, header=False, empty=empty, id=id)
         self._facts: tuple[Fact, ...] = ()
+        self._dim = False
 
-    def show_facts(self, facts: Sequence[Fact]) -> None:
-        """Show these."""
-        self._facts = tuple(facts)
+    def show_facts(self, facts: Sequence[Fact], *, dim: bool = False) -> None:
+        """Show these; `dim` draws them as old."""
+        self._facts, self._dim = tuple(facts), dim
         width = self.scrollable_content_region.width
         if width:
-            self.set_rows(fact_rows(self._facts, max(NARROWEST, width - LABEL - 3)))
+            self.set_rows(fact_rows(self._facts, max(NARROWEST, width - LABEL - 3), dim=dim))
 
     def on_resize(self) -> None:
         """Wrap anew; before the first layout there is no width to wrap to."""
         super().on_resize()
-        self.show_facts(self._facts)
+        self.show_facts(self._facts, dim=self._dim)
 
 
-def fact_rows(facts: Sequence[Fact], width: int) -> list[Row]:
+def fact_rows(facts: Sequence[Fact], width: int, *, dim: bool = False) -> list[Row]:
     """Facts as rows; what is too long for one line takes several."""
     rows: list[Row] = []
     for label, cell in facts:
@@ -47,5 +48,5 @@ def fact_rows(facts: Sequence[Fact], width: int) -> list[Row]:
             parts = [((part, tone),) for part in wrap(plain(cell), width)]
         for at, part in enumerate(parts):
             told = ((label, "muted"),) if not at else ""
-            rows.append(Row(f"{len(rows)}", (told, part)))
+            rows.append(Row(f"{len(rows)}", (told, part), dim=dim))
     return rows

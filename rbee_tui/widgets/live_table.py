@@ -37,6 +37,8 @@ class Column:
     right: bool = False
     grow: int = 0
     """Share of the space that is left over; 0 keeps the width."""
+    tail: bool = False
+    """Where it is too narrow the end is shown: for text that grows."""
     drop: int = 0
     """Left out when there is no room, highest first; 0 always stays."""
 
@@ -182,6 +184,12 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
         if (old[before].key if old else None) != self._cursor_key:
             self._say_moved()
 
+    def say_empty(self, sentence: str) -> None:
+        """What stands there while there are no rows."""
+        if sentence != self.empty:
+            self.empty = sentence
+            self.refresh()
+
     def select(self, key: str) -> bool:
         """Put the cursor on the row of that key; False where there is none."""
         at = self._index.get(key)
@@ -260,7 +268,7 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
                 cell = ((plain(cell), "muted"),)
             elif isinstance(cell, str):
                 cell = ((cell, row.tone),)
-            parts += segments(self, fitted(cell, room, right=column.right), base)
+            parts += segments(self, fitted(cell, room, right=column.right, tail=column.tail), base)
             parts.append(Segment(" " * GAP, base))
         strip = Strip(parts).adjust_cell_length(width, base)
         if not cursor:

@@ -42,7 +42,8 @@ class Picker(ModalScreen[str | None]):
     Picker.-docked { align: left bottom; }
     Picker > Vertical {
         width: 90; max-width: 100%; height: auto; max-height: 80%;
-        border: round $border; background: $surface; padding: 0 1;
+        border: round $border; border-title-color: $text-accent; background: $surface;
+        padding: 0 1;
     }
     Picker.-docked > Vertical { width: 100%; border: none; border-top: solid $border; }
     Picker Input { height: 1; border: none; background: $panel; }

@@ -21,7 +21,8 @@ class Sheet(ModalScreen[None]):
     Sheet { align: center middle; }
     Sheet > Vertical {
         width: 96; max-width: 100%; height: auto; max-height: 96%;
-        border: round $border; background: $surface; padding: 0 1;
+        border: round $border; border-title-color: $text-accent; background: $surface;
+        padding: 0 1;
     }
     Sheet VerticalScroll { height: auto; scrollbar-size-vertical: 1; }
     Sheet Static { height: auto; }

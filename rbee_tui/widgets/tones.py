@@ -63,9 +63,22 @@ def tone_style(widget: Widget, tone: str) -> Style:
     return widget.get_component_rich_style(f"tone--{tone}")
 
 
-def fitted(cell: Cell, width: int, *, right: bool = False) -> list[Piece]:
-    """The cell cut or filled to exactly `width` columns; what is cut ends in an ellipsis."""
+def fitted(cell: Cell, width: int, *, right: bool = False, tail: bool = False) -> list[Piece]:
+    """The cell cut or filled to exactly `width` columns; an ellipsis stands for what is cut.
+
+    Args:
+        cell: what is to be shown.
+        width: columns.
+        right: fill on the left.
+        tail: cut at the beginning, because the end is what is new.
+    """
     parts = list(pieces(cell))
+    if tail and width_of(cell) > width > 0:
+        text = plain(cell)[-width:]
+        while cell_len(text) >= width:
+            text = text[1:]
+        parts = [("…" + text, parts[-1][1])]
+        cell = tuple(parts)
     missing = width - width_of(cell)
     if missing >= 0:
         fill = (" " * missing, "")
@@ -100,7 +113,7 @@ def content(parts: Cell) -> Content:
         "bad": "bold $text-error",
         "busy": "$text-primary",
         "accent": "$text-accent",
-        "muted": "$text-muted",
+        "muted": "$foreground-muted",
         "strong": "bold",
         "title": "bold $text-primary",
         "here": "bold reverse",

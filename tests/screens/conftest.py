@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -112,3 +113,28 @@ def open_center() -> Open:
                 yield live
 
     return opened
+
+
+class _Silent:
+    """As much of a queen as a screen asks for before anything is done."""
+
+    async def policy(self) -> dict[str, object]:
+        """The built-in one decides."""
+        return {"policy": None, "strategy": "affinity"}
+
+
+@pytest.fixture
+def acting(view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], RbeeApp]:
+    """Makes an app on the demo fleet whose verbs get as far as their plan."""
+    ssh = tmp_path / "home" / ".ssh"
+    ssh.mkdir(parents=True)
+    (ssh / "config").write_text("Host gpu-1 gpu-2\n  User ada\nHost *.lab\n", "utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def make() -> RbeeApp:
+        setup = Setup(url=URL, now=lambda: view.now, zone=view.zone, live=False, view=view)
+        app = RbeeApp(_Silent(), setup)  # type: ignore[arg-type]
+        app.animation_level = "none"
+        return app
+
+    return make
