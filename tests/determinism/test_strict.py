@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engine_harness import OtherProcess, Run, running, submit
 
 from rbee_agent.engine import Engine
 from rbee_agent.engine.options import EngineOptions
+from tests.engine_harness import OtherProcess, Run, running, submit
 
 SEEDS = range(64 if "RBEE_LONG" in os.environ else 6)
 SLOTS = 4
