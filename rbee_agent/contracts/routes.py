@@ -15,6 +15,8 @@ BACKOFF_HEADER = "X-Backoff-Ms"
 DETERMINISM_HEADER = "X-Rbee-Determinism"
 OVERHEAD_HEADER = "x-rbee-overhead-ms"
 QUEUE_HEADER = "x-rbee-queue-ms"
+REQUEST_ID_HEADER = "X-Request-Id"
+SESSION_HEADER = "X-Session-ID"
 
 SSE_CONTENT_TYPE = "text/event-stream"
 PING_INTERVAL_S = 15.0

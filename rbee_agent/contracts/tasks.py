@@ -30,6 +30,34 @@ class TaskState(StrEnum):
         return self in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED)
 
 
+_TEXT_PARTS = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+}
+"""Kinds of parts that are text, and where they have it."""
+_OTHER_PARTS = {
+    "image": "see images",
+    "image_url": "see images",
+    "input_image": "see images",
+    "input_audio": "hear sound",
+    "file": "read files",
+    "input_file": "read files",
+    "video_url": "see videos",
+}
+
+
+def _check_part(place: int, part: dict[str, Any]) -> None:
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in _TEXT_PARTS:
+        skill = _OTHER_PARTS.get(kind) if isinstance(kind, str) else None
+        cannot = f"no model here can {skill}" if skill else "it is of no kind that can be read"
+        raise ValueError(f"part {place}: {cannot}; send parts of the type text")
+    if not isinstance(part.get(_TEXT_PARTS[kind]), str):
+        raise ValueError(f"part {place}: its text is missing")
+
+
 class Message(Contract):
     """One turn of a conversation, as chat templates know it."""
 
@@ -40,11 +68,21 @@ class Message(Contract):
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
 
+    @field_validator("content")
+    @classmethod
+    def _can_be_read(
+        cls, content: str | list[dict[str, Any]] | None
+    ) -> str | list[dict[str, Any]] | None:
+        if isinstance(content, list):
+            for place, part in enumerate(content):
+                _check_part(place, part)
+        return content
+
     def text(self) -> str:
-        """The text of the turn; parts that are not text are left out."""
+        """The text of the turn, its parts put together."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(str(part.get("text", "")) for part in self.content or ())
+        return "".join(part[_TEXT_PARTS[part["type"]]] for part in self.content or ())
 
 
 class Sampling(Contract):

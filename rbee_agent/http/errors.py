@@ -23,6 +23,15 @@ _STATUS_CODES = {
 
 def error_response(error: RbeeError) -> web.Response:
     """The contract's error body, with Retry-After where trying again makes sense."""
+    return json_response(
+        {"error": error.body(current.get())},
+        status=error.http_status,
+        headers=error_headers(error),
+    )
+
+
+def error_headers(error: RbeeError) -> dict[str, str]:
+    """What the headers of a refusal say, whatever shape its body has."""
     headers: dict[str, str] = {}
     if error.http_status in (429, 503):
         wait_ms = 1000 if error.retry_after_ms is None else error.retry_after_ms
@@ -30,9 +39,7 @@ def error_response(error: RbeeError) -> web.Response:
         headers[BACKOFF_HEADER] = str(wait_ms)
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return json_response(
-        {"error": error.body(current.get())}, status=error.http_status, headers=headers
-    )
+    return headers
 
 
 def json_response(

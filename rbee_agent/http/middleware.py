@@ -18,6 +18,10 @@ from rbee_agent.wire.versions import check_peer, version_headers
 from rbee_agent.wire.violations import invalid_params
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ErrorShape = Callable[[web.Request, RbeeError], web.Response]
+
+ERROR_SHAPE: web.AppKey[ErrorShape] = web.AppKey("error_shape")
+"""How an application says errors, where it speaks more APIs than ours."""
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 _VERSION_HEADERS = version_headers()
@@ -53,16 +57,21 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except RbeeError as error:
-        return error_response(error)
+        return _refusal(request, error)
     except ValidationError as error:
-        return error_response(invalid_params(error))
+        return _refusal(request, invalid_params(error))
     except web.HTTPException as error:
-        return error_response(from_http(error))
+        return _refusal(request, from_http(error))
     except (asyncio.CancelledError, ConnectionResetError):
         raise
     except Exception:
         logs.get("http").exception("request failed", method=request.method, path=request.path)
-        return error_response(RbeeError("an internal error; the log of this agent has it"))
+        return _refusal(request, RbeeError("an internal error; the log of this agent has it"))
+
+
+def _refusal(request: web.Request, error: RbeeError) -> web.Response:
+    shape = request.app.get(ERROR_SHAPE)
+    return error_response(error) if shape is None else shape(request, error)
 
 
 def refuse_web_pages(

@@ -28,19 +28,31 @@ class SseWriter:
         self,
         request: web.Request,
         *,
+        ping: bytes | None = PING,
         ping_interval: float = PING_INTERVAL_S,
         write_timeout: float = 60.0,
+        content_type: str = SSE_CONTENT_TYPE,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Prepare for `request`; a write that its reader does not take in time ends the stream."""
+        """Prepare for `request`; a write that its reader does not take in time ends the stream.
+
+        Args:
+            request: whose answer it is.
+            ping: what is said after a silence; None for formats that have nothing to say it with.
+            ping_interval: seconds of silence before a ping.
+            write_timeout: seconds that one write may take.
+            content_type: of the stream.
+            headers: further ones.
+        """
         self._request = request
+        self._ping_bytes = ping
         self._ping_interval = ping_interval
         self._write_timeout = write_timeout
         self._last_write = 0.0
         self._pinger: asyncio.Task[None] | None = None
         self.response = web.StreamResponse(
             headers={
-                "Content-Type": SSE_CONTENT_TYPE,
+                "Content-Type": content_type,
                 "Cache-Control": "no-store",
                 "X-Accel-Buffering": "no",
                 CORRELATION_HEADER: current.get() or "",
@@ -51,7 +63,8 @@ class SseWriter:
 
     async def __aenter__(self) -> Self:
         await self.response.prepare(self._request)
-        self._pinger = asyncio.create_task(self._ping())
+        if self._ping_bytes is not None:
+            self._pinger = asyncio.create_task(self._ping(self._ping_bytes))
         return self
 
     async def __aexit__(
@@ -92,7 +105,7 @@ class SseWriter:
         except TimeoutError as error:
             raise ConnectionResetError("the reader does not read") from error
 
-    async def _ping(self) -> None:
+    async def _ping(self, ping: bytes) -> None:
         loop = asyncio.get_running_loop()
         while True:
             quiet = loop.time() - self._last_write
@@ -100,6 +113,6 @@ class SseWriter:
                 await asyncio.sleep(self._ping_interval - quiet)
                 continue
             try:
-                await self.write(PING)
+                await self.write(ping)
             except ConnectionResetError:
                 return

@@ -20,7 +20,7 @@ from rbee_agent.contracts.events import FleetSnapshot, QueenInfo
 from rbee_agent.contracts.ids import IdFactory, new_id
 from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.contracts.nodes import NodeRegistration
-from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState
+from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
 from rbee_agent.contracts.workers import WorkerReady
 from rbee_agent.errors import NotFound, RbeeError, Unavailable
 from rbee_agent.observe import logs
@@ -256,10 +256,22 @@ class Queen:
         Raises:
             RbeeError: as `POST /v2/tasks`.
         """
-        task, _, _ = await self.admission.submit(request, who, hold=hold)
+        entering = self.own(self.admission.submit(request, who, hold=hold))
+        try:
+            task, _, _ = await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            if hold:
+                # The caller hung up before there was anything to read: nobody else wants it.
+                entering.add_done_callback(self._unwanted)
+            raise
         if task is None:
             raise RbeeError("the task has ended already", code="CONFLICT")
         return task, self.frames(task)
+
+    def abandon(self, task: Task) -> None:
+        """Cancel a task whose only caller is gone, at once and also where nobody ever read it."""
+        if not task.state.final:
+            self._unread(task)
 
     async def find_info(self, job_id: str, who: Identity) -> TaskInfo:
         """One task, from memory or the store.
@@ -379,6 +391,14 @@ class Queen:
 
     def _unread(self, task: Task) -> None:
         self.later(self.tasks.cancel(task, "its reader is gone"))
+
+    def _unwanted(self, entering: asyncio.Future[tuple[Task | None, Accepted, bool]]) -> None:
+        """A submission that nobody waits for any more has ended, one way or the other."""
+        if entering.cancelled() or entering.exception() is not None:
+            return
+        task = entering.result()[0]
+        if task is not None:
+            self.abandon(task)
 
     def _policy_data(self, _: str) -> dict[str, Any] | None:
         script = self.policy.script

@@ -111,6 +111,10 @@ class KeyRing:
         """Every key, oldest first, without secrets."""
         return sorted(self._keys.values(), key=lambda key: key.created_at)
 
+    def knows(self, token: str) -> bool:
+        """Whether this token is or was a key of ours."""
+        return Secret(token).digest() in self._keys
+
     def identify(self, token: str) -> Identity:
         """Who presents this token.
 

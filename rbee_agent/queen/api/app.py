@@ -8,8 +8,10 @@ from aiohttp import web
 
 from rbee_agent.errors import Unavailable
 from rbee_agent.http.errors import json_response
-from rbee_agent.http.middleware import bearer, correlate, refuse_web_pages
+from rbee_agent.http.middleware import ERROR_SHAPE, bearer, correlate, refuse_web_pages
 from rbee_agent.queen.api import fleet, hosts, meta, models, policy, tasks
+from rbee_agent.queen.api.dialects import in_its_shape, refusal_of
+from rbee_agent.queen.api.openai import routes as openai
 from rbee_agent.queen.api.openapi import document
 from rbee_agent.queen.api.routes import PUBLIC, QUEEN, Handler, Route, queen_of, set_who
 from rbee_agent.queen.service import Queen
@@ -18,7 +20,7 @@ from rbee_agent.wire.versions import check_peer
 
 def all_routes() -> list[Route]:
     """Every route of the queen."""
-    rooms = (tasks, fleet, hosts, models, policy, meta)
+    rooms = (tasks, fleet, hosts, models, policy, meta, openai)
     routes = [route for room in rooms for route in room.ROUTES]
     described = document([*routes, _openapi_route(_never)])
 
@@ -40,6 +42,7 @@ def make_app(queen: Queen, *, allowed_hosts: Collection[str] = ()) -> web.Applic
         client_max_size=tasks.MAX_BODY,
     )
     app[QUEEN] = queen
+    app[ERROR_SHAPE] = in_its_shape
     for route in all_routes():
         app.router.add_route(route.method, route.path, guarded(route))
     return app
@@ -50,10 +53,12 @@ def guarded(route: Route) -> Handler:
     if route.roles is PUBLIC:
         return route.handler
     roles, handler = route.roles, route.handler
+    # Libraries of other APIs always send a key, be it a made-up one.
+    placeholder = refusal_of(route.path) is not None
 
     async def check(request: web.Request) -> web.StreamResponse:
         queen = queen_of(request)
-        set_who(request, queen.access.authorize(bearer(request), roles))
+        set_who(request, queen.access.authorize(bearer(request), roles, placeholder=placeholder))
         if not queen.ready:
             raise Unavailable("the queen is starting", retry_after_ms=200)
         return await handler(request)

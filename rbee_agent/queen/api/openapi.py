@@ -26,7 +26,9 @@ _TEXT = {
     413: "Too large",
     415: "Not JSON",
     429: "Too much at once; see Retry-After",
+    500: "It failed",
     503: "Not now; see Retry-After",
+    504: "Its deadline passed",
 }
 
 
@@ -38,7 +40,7 @@ def document(routes: list[Route]) -> dict[str, Any]:
     schemas["Error"] = _error_schema()
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(plain_path(route), {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,6 +56,11 @@ def document(routes: list[Route]) -> dict[str, Any]:
     }
 
 
+def plain_path(route: Route) -> str:
+    """A route's path with bare names in braces."""
+    return re.sub(r"{(\w+):[^}]*}", r"{\1}", route.path)
+
+
 def _types(routes: list[Route]) -> list[type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
     for route in routes:
@@ -64,14 +71,15 @@ def _types(routes: list[Route]) -> list[type[BaseModel]]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    words = re.findall(r"[A-Za-z0-9]+", route.path)
+    path = plain_path(route)
+    words = re.findall(r"[A-Za-z0-9]+", path)
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": "_".join([route.method.lower(), *words]),
         "tags": [words[1] if len(words) > 1 else "queen"],
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in re.findall(r"{(\w+)}", route.path)
+            for name in re.findall(r"{(\w+)}", path)
         ]
         + [
             {"name": name, "in": "query", "required": False, "schema": {"type": kind}}

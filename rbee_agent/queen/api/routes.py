@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 QUEEN: web.AppKey[Queen] = web.AppKey("queen")
 _WHO = web.RequestKey("who", Identity)
+_ARRIVED = web.RequestKey("arrived", float)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,6 +64,12 @@ def who_of(request: web.Request) -> Identity:
     return request[_WHO]
 
 
+def arrived_of(request: web.Request) -> float:
+    """When a request came; monotonic."""
+    return request[_ARRIVED]
+
+
 def set_who(request: web.Request, who: Identity) -> None:
-    """Note who sends a request."""
+    """Note who sends a request, and that it came just now."""
     request[_WHO] = who
+    request[_ARRIVED] = queen_of(request).clock.monotonic()

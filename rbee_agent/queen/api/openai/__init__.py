@@ -1,0 +1,1 @@
+"""The OpenAI API over the same admission, queue and placement as /v2."""

@@ -1,0 +1,182 @@
+"""What /v1/chat/completions takes, and the task that it becomes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from rbee_agent.contracts.base import Contract
+from rbee_agent.queen.api.call import violation
+from rbee_agent.queen.api.openai.bodies import GenerationBody, one_limit
+from rbee_agent.queen.api.openai.fields import No
+
+_NOT_KEPT = "answers are not kept for later requests"
+_EMPTY_ANYWAY = ("refusal", "audio", "function_call", "annotations", "tool_calls", "reasoning")
+"""What answers hold empty, and callers send back."""
+
+SERVICE_TIERS = {"auto": "interactive", "default": "interactive", "flex": "batch"}
+
+
+class Function(Contract):
+    """A function that the model may call."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Contract):
+    """A tool: functions are the only kind."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class Named(Contract):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedTool(Contract):
+    """One function that must be called."""
+
+    type: Literal["function"]
+    function: Named
+
+
+class Schema(Contract):
+    """OpenAI's wrapper of a JSON Schema."""
+
+    name: str = Field("answer", max_length=64)
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class Format(Contract):
+    """The shape that the answer must have."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    """llama.cpp's way: the bare schema beside json_object."""
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Format:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema belongs to the type json_schema, and that needs it")
+        if self.schema_ is not None and self.type != "json_object":
+            raise ValueError("schema belongs to the type json_object")
+        return self
+
+
+class ChatBody(GenerationBody):
+    """The body of ``POST /v1/chat/completions``."""
+
+    messages: list[dict[str, Any]] = Field(
+        min_length=1, description="text parts only; images and sound are refused by their place"
+    )
+    max_completion_tokens: int | None = Field(None, description="the newer name of `max_tokens`")
+    logprobs: bool = Field(False, description="log-probabilities of the answer's tokens")
+    top_logprobs: int | None = Field(None, description="0 to 20; needs `logprobs`")
+    response_format: Format | None = Field(
+        None, description="`json_object` and `json_schema` are enforced by a grammar"
+    )
+    tools: list[Tool] | None = Field(None, description="functions; other kinds are refused")
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = Field(
+        None, description="`required` and a named function are enforced by a grammar"
+    )
+    parallel_tool_calls: bool = Field(True, description="`false`: at most one call")
+    prompt_cache_key: str | None = Field(
+        None, description="names the session: its prefix is kept warm on one worker"
+    )
+    service_tier: Literal["auto", "default", "flex"] | None = Field(
+        None, description="`flex` is the class batch; `scale`, `priority`, `fast` are refused"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> ChatBody:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        if self.tool_choice not in (None, "none") and not self.tools:
+            raise ValueError("tool_choice needs tools")
+        if isinstance(self.tool_choice, NamedTool):
+            name = self.tool_choice.function.name
+            if not any(tool.function.name == name for tool in self.tools or ()):
+                raise ValueError("tool_choice names a function that is not among the tools")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the task, but for its seed.
+
+        Raises:
+            InvalidParams: a message holds what cannot be read.
+        """
+        fields = self.common()
+        fields["workload"] = "chat"
+        fields["messages"] = [turn(one, place) for place, one in enumerate(self.messages)]
+        limit = one_limit(self.max_tokens, self.max_completion_tokens)
+        if limit is not None:
+            fields["max_tokens"] = limit
+        if self.logprobs:
+            fields["logprobs"] = self.top_logprobs or 0
+        if self.response_format is not None:
+            fields["response_format"] = format_of(self.response_format)
+        if self.tools:
+            fields["tools"] = [tool.dump() for tool in self.tools]
+            fields["tool_choice"] = self._choice()
+        if self.service_tier is not None:
+            fields.setdefault("priority", SERVICE_TIERS[self.service_tier])
+        return fields
+
+    def _choice(self) -> dict[str, Any]:
+        if isinstance(self.tool_choice, NamedTool):
+            mode, name = "named", self.tool_choice.function.name
+        else:
+            mode, name = self.tool_choice or "auto", None
+        return {"mode": mode, "name": name, "parallel": self.parallel_tool_calls}
+
+
+REFUSED = {
+    "audio": No("no model here speaks"),
+    "function_call": No("`tool_choice` has taken its place"),
+    "functions": No("`tools` has taken its place"),
+    "metadata": No(_NOT_KEPT),
+    "modalities": No("answers are text", (["text"],)),
+    "moderation": No("nothing here judges contents"),
+    "prediction": No("there is no predicted output"),
+    "prompt_cache_options": No("prefixes are cached by themselves"),
+    "prompt_cache_retention": No("prefixes are cached as long as there is room"),
+    "reasoning_effort": No("how long a model thinks is its own"),
+    "safety_identifier": No("nothing here judges callers"),
+    "store": No(_NOT_KEPT, (False,)),
+    "verbosity": No("how long an answer is, is the model's own"),
+    "web_search_options": No("nothing here searches"),
+}
+
+
+def turn(message: dict[str, Any], place: int) -> dict[str, Any]:
+    """A message without what answers hold empty.
+
+    Raises:
+        InvalidParams: it holds something that only another API can read.
+    """
+    found = {name: value for name, value in message.items() if value is not None}
+    for name in _EMPTY_ANYWAY:
+        if name in found and not found[name]:
+            del found[name]
+    for name in ("audio", "function_call"):
+        if name in found:
+            raise violation(f"messages.{place}.{name}", "is not supported")
+    return found
+
+
+def format_of(wanted: Format) -> dict[str, Any]:
+    """A response format as a task has it: the bare schema."""
+    schema = wanted.json_schema.schema_ if wanted.json_schema is not None else wanted.schema_
+    if schema is not None:
+        return {"type": "json_schema", "json_schema": schema}
+    return {"type": wanted.type}

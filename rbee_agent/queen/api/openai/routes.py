@@ -1,0 +1,71 @@
+"""The routes below /v1 that speak OpenAI's API."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from rbee_agent.http.errors import json_response
+from rbee_agent.http.server import read_json_object
+from rbee_agent.queen.api.call import answering, send_stream, wishes
+from rbee_agent.queen.api.openai.bodies import choices
+from rbee_agent.queen.api.openai.chat_answer import ChatStream, whole
+from rbee_agent.queen.api.openai.chat_body import REFUSED as CHAT_REFUSED
+from rbee_agent.queen.api.openai.chat_body import ChatBody
+from rbee_agent.queen.api.openai.fields import read_body
+from rbee_agent.queen.api.openai.models import model_entry, model_list
+from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
+from rbee_agent.queen.api.tasks import MAX_BODY
+
+_ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504)
+
+
+async def models(request: web.Request) -> web.Response:
+    """Every model that can be asked for."""
+    return json_response({"object": "list", "data": model_list(queen_of(request))})
+
+
+async def model(request: web.Request) -> web.Response:
+    """One model; its name may hold slashes."""
+    name = request.match_info["id"]
+    return json_response(model_entry(queen_of(request), name, who_of(request)))
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """Answer a conversation."""
+    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    body = read_body(ChatBody, CHAT_REFUSED, raw)
+    fields = body.fields() | wishes(request, body.prompt_cache_key, body.user)
+    async with answering(request, choices(fields, body.n, body.seed)) as answer:
+        if body.stream:
+            wants_usage = body.stream_options is not None and body.stream_options.include_usage
+            translator = ChatStream(answer, body.model, usage=wants_usage, logprobs=body.logprobs)
+            return await send_stream(request, answer, translator)
+        pieces = await answer.whole()
+        ended = answer.queen.clock.monotonic()
+        said = whole(answer, pieces, body.model, logprobs=body.logprobs)
+        return json_response(said, headers=answer.headers(ended))
+
+
+ROUTES = [
+    Route("GET", "/v1/models", models, READ, "Models, as OpenAI lists them", answer=dict),
+    Route(
+        "GET",
+        "/v1/models/{id:.+}",
+        model,
+        READ,
+        "One model, as OpenAI shows it",
+        answer=dict,
+        errors=(401, 403, 404, 409),
+    ),
+    Route(
+        "POST",
+        "/v1/chat/completions",
+        chat,
+        SUBMIT,
+        "Answer a conversation, as OpenAI does",
+        body=ChatBody,
+        answer=dict,
+        errors=_ERRORS,
+    ),
+]
+"""OpenAI's API."""

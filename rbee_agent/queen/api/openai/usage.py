@@ -1,0 +1,41 @@
+"""The bill of one call, added up over its tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rbee_agent.contracts.frames import EndFrame
+from rbee_agent.queen.api.call import Piece, Text
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens read and made. Choices of the same prompt share its tokens."""
+
+    choices: int = 1
+    """Tasks in a row that have the same prompt; a task counts its prompt when it is their first."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+    def add(self, place: int, piece: Piece) -> None:
+        """Count a piece of the task at `place`."""
+        if isinstance(piece, Text):
+            self.reasoning += piece.tokens if piece.reasoning else 0
+        elif isinstance(piece, EndFrame):
+            self.tokens_out += piece.tokens_out
+            if place % self.choices == 0:
+                self.tokens_in += piece.tokens_in
+                self.cached += piece.tokens_cached
+
+    def body(self) -> dict[str, Any]:
+        """The `usage` object."""
+        return {
+            "prompt_tokens": self.tokens_in,
+            "completion_tokens": self.tokens_out,
+            "total_tokens": self.tokens_in + self.tokens_out,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning},
+        }
