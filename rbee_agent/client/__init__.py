@@ -13,7 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rbee_agent.client.frames import Answer, Frame, parse_frame
+    from rbee_agent.client.frames import (
+        Answer,
+        FleetEvent,
+        Frame,
+        Ranked,
+        ToolCall,
+        parse_fleet_event,
+        parse_frame,
+    )
     from rbee_agent.client.hive import HiveClient
     from rbee_agent.client.locate import Address, find_queen
     from rbee_agent.client.queen import QueenClient
@@ -24,26 +32,34 @@ if TYPE_CHECKING:
 _HOMES = {
     "Address": "rbee_agent.client.locate",
     "Answer": "rbee_agent.client.frames",
+    "FleetEvent": "rbee_agent.client.frames",
     "Frame": "rbee_agent.client.frames",
     "HiveClient": "rbee_agent.client.hive",
     "QueenClient": "rbee_agent.client.queen",
+    "Ranked": "rbee_agent.client.frames",
     "ServerEvent": "rbee_agent.wire.sse",
     "SyncQueenClient": "rbee_agent.client.sync",
+    "ToolCall": "rbee_agent.client.frames",
     "WorkerClient": "rbee_agent.client.worker",
     "find_queen": "rbee_agent.client.locate",
+    "parse_fleet_event": "rbee_agent.client.frames",
     "parse_frame": "rbee_agent.client.frames",
 }
 
 __all__ = [
     "Address",
     "Answer",
+    "FleetEvent",
     "Frame",
     "HiveClient",
     "QueenClient",
+    "Ranked",
     "ServerEvent",
     "SyncQueenClient",
+    "ToolCall",
     "WorkerClient",
     "find_queen",
+    "parse_fleet_event",
     "parse_frame",
 ]
 

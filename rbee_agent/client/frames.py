@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rbee_agent.contracts.events import Change, FleetSnapshot, Narration
 from rbee_agent.contracts.frames import (
     EndFrame,
     ErrorFrame,
@@ -18,6 +19,7 @@ from rbee_agent.contracts.frames import (
     TokenFrame,
     ToolCallFrame,
 )
+from rbee_agent.contracts.nodes import Telemetry
 from rbee_agent.errors import from_body
 from rbee_agent.wire.sse import ServerEvent
 
@@ -61,11 +63,57 @@ def parse_frame(event: ServerEvent) -> list[Frame]:
     return [kind.read(data)]
 
 
+FleetEvent = FleetSnapshot | Change | Telemetry | Narration
+
+_FLEET_TYPES: dict[str, type[FleetEvent]] = {
+    "snapshot": FleetSnapshot,
+    "change": Change,
+    "telemetry": Telemetry,
+    "narration": Narration,
+}
+
+
+def parse_fleet_event(event: ServerEvent) -> FleetEvent | None:
+    """One event of the fleet's feed as its type; None for a type of a newer queen."""
+    kind = _FLEET_TYPES.get(event.event)
+    return None if kind is None else kind.read_json(event.data)
+
+
 def token_texts(event: ServerEvent) -> Iterator[tuple[str, str]]:
     """``(text, channel)`` of every token in a token event, without validating it."""
     data = json.loads(event.data)
     for item in data.get("batch", (data,)):
         yield item["t"], item.get("channel") or "content"
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A call that the model made, whole."""
+
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    """JSON, as the model wrote it."""
+
+    def parsed(self) -> dict[str, Any]:
+        """The arguments as an object.
+
+        Raises:
+            ValueError: the model wrote something else; under a grammar it cannot.
+        """
+        value = json.loads(self.arguments or "{}")
+        if not isinstance(value, dict):
+            raise ValueError("the arguments of a tool call are no JSON object")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One input of a rerank task and how well it answers the query."""
+
+    index: int
+    """Its place among the inputs."""
+    score: float
 
 
 @dataclass(slots=True)
@@ -78,8 +126,21 @@ class Answer:
     text: str = ""
     reasoning: str = ""
     results: list[dict[str, Any]] = field(default_factory=list)
-    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    """What embedding and rerank answer, as sent; see `embeddings` and `ranking`."""
+    tool_calls: list[ToolCall] = field(default_factory=list)
     end: EndFrame | None = None
+
+    @property
+    def embeddings(self) -> list[list[float]]:
+        """The vectors of an embedding task, in the order of its inputs."""
+        rows = sorted(self.results, key=lambda row: int(row["index"]))
+        return [row["embedding"] for row in rows]
+
+    @property
+    def ranking(self) -> list[Ranked]:
+        """The inputs of a rerank task, the best first."""
+        rows = [Ranked(int(row["index"]), float(row["score"])) for row in self.results]
+        return sorted(rows, key=lambda ranked: (-ranked.score, ranked.index))
 
     def take(self, event: ServerEvent) -> None:
         """Add one event.
@@ -108,11 +169,11 @@ class Answer:
 
     def _tool_call(self, data: dict[str, Any]) -> None:
         while len(self.tool_calls) <= data["index"]:
-            self.tool_calls.append({"id": None, "name": None, "arguments": ""})
+            self.tool_calls.append(ToolCall())
         call = self.tool_calls[data["index"]]
-        call["id"] = data.get("id") or call["id"]
-        call["name"] = data.get("name") or call["name"]
-        call["arguments"] += data.get("arguments_delta", "")
+        call.id = data.get("id") or call.id
+        call.name = data.get("name") or call.name
+        call.arguments += data.get("arguments_delta", "")
 
 
 async def gather(answer: Answer, events: AsyncIterator[ServerEvent]) -> Answer:

@@ -1,47 +1,71 @@
 """The SDK for code without an event loop: the same calls, each of which waits for its answer.
 
 One thread per client runs the asynchronous client; so it also works where a loop is running
-already, as in a notebook.
+already, as in a notebook. Every call is made from the asynchronous one, with its signature.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from rbee_agent.client.queen import QueenClient
-from rbee_agent.client.transport import DEFAULT_TIMEOUT_S, Params
-from rbee_agent.wire.sse import ServerEvent
+from rbee_agent.client.transport import DEFAULT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from rbee_agent.client.frames import Answer
     from rbee_agent.client.locate import Address
-    from rbee_agent.contracts.keys import KeyInfo, Role
-    from rbee_agent.contracts.models import CatalogModel
-    from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration
-    from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
-    from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest
-    from rbee_agent.contracts.workers import WorkerInfo
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _waits(
+    call: Callable[Concatenate[QueenClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncQueenClient, P], T]:
+    """An asynchronous call as one that returns its answer."""
+
+    @wraps(call)
+    def wait(self: SyncQueenClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._wait(call(self._queen, *args, **kwargs))
+
+    return wait
+
+
+def _iterates(
+    call: Callable[Concatenate[QueenClient, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate[SyncQueenClient, P], Iterator[T]]:
+    """An asynchronous stream as an ordinary iterator."""
+
+    @wraps(call)
+    def iterate(self: SyncQueenClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._each(call(self._queen, *args, **kwargs))
+
+    return iterate
 
 
 class SyncQueenClient:
     """A queen, called from ordinary code; a context manager. See `QueenClient` for each call."""
 
     def __init__(
-        self, url: str, token: str | None = None, *, timeout: float = DEFAULT_TIMEOUT_S
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = 2,
     ) -> None:
-        """Prepare to call the queen at `url`; `timeout` is for each call with its retries."""
+        """Prepare to call the queen at `url`; the arguments are those of `QueenClient`."""
+        self.url = url.rstrip("/")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="rbee-client", daemon=True
         )
         self._thread.start()
         self._closed = False
-        self._queen = self._wait(_open(url, token, timeout))
+        self._queen = self._wait(_open(url, token, timeout, retries))
 
     @classmethod
     def at(cls, address: Address, *, timeout: float = DEFAULT_TIMEOUT_S) -> Self:
@@ -64,157 +88,64 @@ class SyncQueenClient:
         self._thread.join(timeout=5.0)
         self._loop.close()
 
-    def health(self) -> dict[str, Any]:
-        """Whether the queen is well."""
-        return self._wait(self._queen.health())
+    raw = _waits(QueenClient.raw)
+    health = _waits(QueenClient.health)
+    version = _waits(QueenClient.version)
+    capabilities = _waits(QueenClient.capabilities)
+    events = _iterates(QueenClient.events)
+    changes = _iterates(QueenClient.changes)
+    tap = _iterates(QueenClient.tap)
+    watch = _iterates(QueenClient.watch)
 
-    def version(self) -> dict[str, Any]:
-        """The queen's version and protocol."""
-        return self._wait(self._queen.version())
+    submit = _waits(QueenClient.submit)
+    run = _waits(QueenClient.run)
+    embed = _waits(QueenClient.embed)
+    rerank = _waits(QueenClient.rerank)
+    text = _iterates(QueenClient.text)
+    stream = _iterates(QueenClient.stream)
+    frames = _iterates(QueenClient.frames)
+    task_events = _iterates(QueenClient.task_events)
+    task = _waits(QueenClient.task)
+    tasks = _waits(QueenClient.tasks)
+    cancel = _waits(QueenClient.cancel)
+    explain = _waits(QueenClient.explain)
+    session = _waits(QueenClient.session)
+    end_session = _waits(QueenClient.end_session)
 
-    def submit(self, request: TaskRequest) -> Accepted:
-        """Hand in a task; it is durable when this returns."""
-        return self._wait(self._queen.submit(request))
+    nodes = _waits(QueenClient.nodes)
+    register_node = _waits(QueenClient.register_node)
+    drain_node = _waits(QueenClient.drain_node)
+    remove_node = _waits(QueenClient.remove_node)
+    hosts = _waits(QueenClient.hosts)
+    add_host = _waits(QueenClient.add_host)
+    remove_host = _waits(QueenClient.remove_host)
+    queen_key = _waits(QueenClient.queen_key)
+    workers = _waits(QueenClient.workers)
+    spawn = _waits(QueenClient.spawn)
+    stop_worker = _waits(QueenClient.stop_worker)
+    worker_logs = _waits(QueenClient.worker_logs)
+    deployments = _waits(QueenClient.deployments)
+    pools = _waits(QueenClient.pools)
+    drain_pool = _waits(QueenClient.drain_pool)
+    reload_pool = _waits(QueenClient.reload_pool)
+    purge_pool = _waits(QueenClient.purge_pool)
 
-    def run(self, request: TaskRequest, *, timeout: float | None = None) -> Answer:
-        """The whole answer."""
-        return self._wait(self._queen.run(request, timeout=timeout))
+    models = _waits(QueenClient.models)
+    model = _waits(QueenClient.model)
+    add_model = _waits(QueenClient.add_model)
+    remove_model = _waits(QueenClient.remove_model)
+    retire_model = _waits(QueenClient.retire_model)
+    availability = _waits(QueenClient.availability)
+    pull = _waits(QueenClient.pull)
+    verify_model = _waits(QueenClient.verify_model)
 
-    def text(self, request: TaskRequest, *, timeout: float | None = None) -> Iterator[str]:
-        """The answer's text, piece by piece."""
-        return self._each(self._queen.text(request, timeout=timeout))
-
-    def stream(
-        self, request: TaskRequest, *, verbose: bool = False, timeout: float | None = None
-    ) -> Iterator[ServerEvent]:
-        """Hand in a task and give its frames; leaving the iteration early cancels it."""
-        return self._each(self._queen.stream(request, verbose=verbose, timeout=timeout))
-
-    def task_events(
-        self, job_id: str, last_event_id: str | None = None, *, verbose: bool = False
-    ) -> Iterator[ServerEvent]:
-        """A task's frames, resumed across breaks."""
-        return self._each(self._queen.task_events(job_id, last_event_id, verbose=verbose))
-
-    def events(self, last_event_id: str | None = None) -> Iterator[ServerEvent]:
-        """The fleet's event feed; never ends."""
-        return self._each(self._queen.events(last_event_id))
-
-    def tap(self) -> Iterator[ServerEvent]:
-        """What all running streams say; never ends."""
-        return self._each(self._queen.tap())
-
-    def task(self, job_id: str) -> TaskInfo:
-        """One task."""
-        return self._wait(self._queen.task(job_id))
-
-    def tasks(self, *, state: str | None = None, limit: int | None = None) -> list[TaskInfo]:
-        """Tasks, newest first."""
-        return self._wait(self._queen.tasks(state=state, limit=limit))
-
-    def cancel(self, job_id: str) -> None:
-        """Cancel a task."""
-        self._wait(self._queen.cancel(job_id))
-
-    def explain(self, job_id: str) -> dict[str, Any]:
-        """Why a task ran where it ran."""
-        return self._wait(self._queen.explain(job_id))
-
-    def nodes(self) -> list[NodeInfo]:
-        """The hosts."""
-        return self._wait(self._queen.nodes())
-
-    def workers(self) -> list[WorkerInfo]:
-        """The workers."""
-        return self._wait(self._queen.workers())
-
-    def spawn(self, request: DeploymentRequest) -> Deployment:
-        """Wish for workers of a model."""
-        return self._wait(self._queen.spawn(request))
-
-    def stop_worker(self, worker_id: str) -> None:
-        """Stop a worker."""
-        self._wait(self._queen.stop_worker(worker_id))
-
-    def deployments(self) -> list[Deployment]:
-        """The wishes that the queen keeps."""
-        return self._wait(self._queen.deployments())
-
-    def models(self) -> list[CatalogModel]:
-        """The catalog."""
-        return self._wait(self._queen.models())
-
-    def pull(self, model_id: str, *, node_id: str | None = None) -> dict[str, Any]:
-        """Have a model fetched."""
-        return self._wait(self._queen.pull(model_id, node_id=node_id))
-
-    def raw(self, method: str, path: str, *, json: Any = None, params: Params | None = None) -> Any:
-        """One call by its path: decoded JSON, validated by nobody."""
-        return self._wait(self._queen.raw(method, path, json=json, params=params))
-
-    def capabilities(self) -> dict[str, Any]:
-        """What the queen can do."""
-        return self._wait(self._queen.capabilities())
-
-    def session(self, session_id: str) -> dict[str, Any]:
-        """A session's turns, time left and budgets."""
-        return self._wait(self._queen.session(session_id))
-
-    def end_session(self, session_id: str) -> None:
-        """Forget a session."""
-        self._wait(self._queen.end_session(session_id))
-
-    def register_node(self, registration: NodeRegistration) -> dict[str, Any]:
-        """Tell the queen of a hive."""
-        return self._wait(self._queen.register_node(registration))
-
-    def drain_node(self, node_id: str, *, drain: bool = True) -> None:
-        """Give a host nothing new, or take it back."""
-        self._wait(self._queen.drain_node(node_id, drain=drain))
-
-    def remove_node(self, node_id: str) -> None:
-        """Forget a host."""
-        self._wait(self._queen.remove_node(node_id))
-
-    def worker_logs(self, worker_id: str, *, lines: int | None = None) -> list[str]:
-        """A worker's last log lines."""
-        return self._wait(self._queen.worker_logs(worker_id, lines=lines))
-
-    def pools(self) -> list[PoolInfo]:
-        """Workers by model, host and device."""
-        return self._wait(self._queen.pools())
-
-    def model(self, model_id: str) -> CatalogModel:
-        """One model of the catalog."""
-        return self._wait(self._queen.model(model_id))
-
-    def add_model(self, model: CatalogModel) -> CatalogModel:
-        """Put a model into the catalog."""
-        return self._wait(self._queen.add_model(model))
-
-    def remove_model(self, model_id: str) -> None:
-        """Take a model out of the catalog."""
-        self._wait(self._queen.remove_model(model_id))
-
-    def availability(self) -> dict[str, Any]:
-        """Which host has which model."""
-        return self._wait(self._queen.availability())
-
-    def verify_model(self, model_id: str, *, timeout: float | None = None) -> dict[str, Any]:
-        """Have the bytes of a model hashed."""
-        return self._wait(self._queen.verify_model(model_id, timeout=timeout))
-
-    def keys(self) -> list[KeyInfo]:
-        """The API keys, without their secrets."""
-        return self._wait(self._queen.keys())
-
-    def create_key(self, name: str, roles: list[Role]) -> dict[str, Any]:
-        """Make a key; the answer holds its secret, once."""
-        return self._wait(self._queen.create_key(name, roles))
-
-    def revoke_key(self, key_id: str) -> None:
-        """Revoke a key at once."""
-        self._wait(self._queen.revoke_key(key_id))
+    policy = _waits(QueenClient.policy)
+    check_policy = _waits(QueenClient.check_policy)
+    put_policy = _waits(QueenClient.put_policy)
+    drop_policy = _waits(QueenClient.drop_policy)
+    keys = _waits(QueenClient.keys)
+    create_key = _waits(QueenClient.create_key)
+    revoke_key = _waits(QueenClient.revoke_key)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -237,9 +168,9 @@ class SyncQueenClient:
                 self._wait(source.aclose())
 
 
-async def _open(url: str, token: str | None, timeout: float) -> QueenClient:
+async def _open(url: str, token: str | None, timeout: float, retries: int) -> QueenClient:
     """Made on the loop's own thread, because the connection pool belongs to it."""
-    return QueenClient(url, token, timeout=timeout)
+    return QueenClient(url, token, timeout=timeout, retries=retries)
 
 
 async def _step(source: AsyncGenerator[T, None]) -> T:

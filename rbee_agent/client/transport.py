@@ -258,7 +258,11 @@ def _answer(response: httpx.Response) -> Any:
         try:
             body = response.json()
         except ValueError:
-            body = None if response.status_code >= 400 else response.text
+            if response.status_code < 400:
+                raise RbeeError(
+                    f"{response.url.host}:{response.url.port} answers, but not with JSON: "
+                    "another program listens there"
+                ) from None
     if response.status_code < 400:
         return body
     error = from_body(body, response.status_code)

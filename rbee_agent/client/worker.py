@@ -51,13 +51,13 @@ class WorkerClient:
 
     async def tokenize(self, text: str) -> list[int]:
         """The token ids of a text."""
-        body: Any = await self._transport.call("POST", "/tokenize", json={"content": text})
+        body: Any = await self._transport.call("POST", "/tokenize", json={"text": text})
         return [int(token) for token in body["tokens"]]
 
     async def detokenize(self, tokens: list[int]) -> str:
         """The text of token ids."""
         body: Any = await self._transport.call("POST", "/detokenize", json={"tokens": tokens})
-        return str(body["content"])
+        return str(body["text"])
 
     async def shutdown(self) -> None:
         """Ask the worker to end."""

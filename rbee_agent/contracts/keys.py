@@ -25,3 +25,9 @@ class KeyInfo(Contract):
     roles: list[Role]
     created_at: float
     revoked_at: float | None = None
+
+
+class NewKey(KeyInfo):
+    """The answer to making a key: the only time that its secret is told."""
+
+    token: str

@@ -86,3 +86,37 @@ class PullProgress(Contract):
     bytes_per_s: float | None = None
     error: str | None = None
     file: ModelFile | None = None
+
+
+class Availability(Contract):
+    """``GET /v2/catalog/availability``: the hosts that have each model."""
+
+    models: dict[str, list[str]] = {}
+
+
+class PullBegun(Contract):
+    """The 202 of a pull: which host fetches."""
+
+    model: str
+    node_id: str
+
+
+class Verdict(Contract):
+    """What one host found when it hashed a model's bytes."""
+
+    ok: bool
+    sha256: str
+    expected: str | None = None
+    """None: nobody knew; the one found is kept from now on."""
+
+
+class VerifyReport(Contract):
+    """What every host that has a model found when it hashed the bytes."""
+
+    model: str
+    nodes: dict[str, Verdict] = {}
+
+    @property
+    def broken(self) -> list[str]:
+        """The hosts where the bytes are not as they should be."""
+        return [node_id for node_id, verdict in self.nodes.items() if not verdict.ok]

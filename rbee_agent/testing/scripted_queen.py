@@ -91,7 +91,7 @@ class ScriptedQueen:
 
     async def _health(self, request: web.Request) -> web.Response:
         self._check(request)
-        return json_response({"status": "ok"})
+        return json_response({"status": "ok", "version": __version__})
 
     async def _version(self, request: web.Request) -> web.Response:
         self._check(request)

@@ -255,7 +255,11 @@ class FakeWorker:
         await response.write(encode(end.dump_json(), event="end"))
 
     async def _result(self, response: web.StreamResponse, job: ExecuteRequest) -> None:
-        data = [{"index": n, "embedding": [float(len(s))]} for n, s in enumerate(job.inputs or [])]
+        rank = job.workload == "rerank"
+        data = [
+            {"index": place, **({"score": size} if rank else {"embedding": [size]})}
+            for place, size in enumerate(float(len(text)) for text in job.inputs or [])
+        ]
         await response.write(encode(json.dumps({"type": "result", "data": data}), event="result"))
         end = EndFrame(tokens_in=len(data), tokens_out=0)
         await response.write(encode(end.dump_json(), event="end"))

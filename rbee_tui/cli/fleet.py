@@ -76,7 +76,7 @@ async def _print_top(session: sessions.Session, *, as_json: bool) -> None:
 
 
 async def _fetch(session: sessions.Session) -> Document:
-    from rbee_agent.client.queen import items
+    from rbee_agent.client.calls import items
 
     async with session.queen() as queen:
         version, nodes, workers, running = await asyncio.gather(
@@ -86,7 +86,7 @@ async def _fetch(session: sessions.Session) -> Document:
             queen.raw("GET", "/v2/tasks", params={"state": "running"}),
         )
         return {
-            "queen": {"url": queen.url, **version},
+            "queen": {"url": queen.url, **version.dump()},
             "nodes": items(nodes, "nodes"),
             "workers": items(workers, "workers"),
             "tasks": items(running, "tasks"),

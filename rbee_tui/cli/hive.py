@@ -36,7 +36,7 @@ def ls(ctx: typer.Context, json: Json = False, watch: Watch = False) -> None:
 
 
 async def _ls(session: sessions.Session, *, as_json: bool) -> None:
-    from rbee_agent.client.queen import items
+    from rbee_agent.client.calls import items
 
     async with session.queen() as queen:
         document = {"nodes": items(await queen.raw("GET", "/v2/nodes"), "nodes")}

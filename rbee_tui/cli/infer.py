@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -205,7 +206,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     if answer.reasoning:
         document["reasoning"] = answer.reasoning
     if answer.tool_calls:
-        document["tool_calls"] = answer.tool_calls
+        document["tool_calls"] = [asdict(call) for call in answer.tool_calls]
     if end is not None:
         document["usage"] = {
             "tokens_in": end.tokens_in,

@@ -40,12 +40,12 @@ async def _create(session: sessions.Session, name: str, roles: list[str], *, as_
     except ValueError:
         raise Refused("roles are " + ", ".join(Role)) from None
     async with session.queen() as queen:
-        body = await queen.create_key(name, wanted)
+        key = await queen.create_key(name, wanted)
     if as_json:
-        emit_json(body)
+        emit_json(key.dump())
         return
     note("keep it now; it is not shown again:")
-    emit(str(body.get("token", "")))
+    emit(key.token)
 
 
 @command(app, "ls")

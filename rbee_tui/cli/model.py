@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rbee_agent.errors import EXIT_FAILED
 from rbee_tui.cli import session as sessions
 from rbee_tui.cli.lazy import command, group
 from rbee_tui.cli.options import Json, Watch, Yes
@@ -36,7 +37,7 @@ def ls(ctx: typer.Context, json: Json = False, watch: Watch = False) -> None:
 async def _ls(session: sessions.Session, *, as_json: bool) -> None:
     import asyncio
 
-    from rbee_agent.client.queen import items
+    from rbee_agent.client.calls import items
 
     async with session.queen() as queen:
         models, nodes = await asyncio.gather(
@@ -162,7 +163,7 @@ async def _pull(
         except NotFound as error:
             raise await explain_missing(queen, model, error) from error
         if not wait:
-            emit_json(begun) if as_json else emit(f"pulling {model}")
+            emit_json(begun.dump()) if as_json else emit(f"pulling {model}")
             return
         try:
             node = await model_pulled(
@@ -187,13 +188,14 @@ def verify(ctx: typer.Context, model: Model, json: Json = False) -> None:
 
 async def _verify(session: sessions.Session, model: str, *, as_json: bool) -> None:
     async with session.queen() as queen:
-        body = await queen.verify_model(model, timeout=3600.0)
+        report = await queen.verify_model(model, timeout=3600.0)
     if as_json:
-        emit_json(body)
-        return
-    for node_id, result in (body.get("nodes") or {}).items():
-        facts = result.items() if isinstance(result, dict) else [("result", result)]
-        emit(fields([("host", node_id), *facts]))
+        emit_json(report.dump())
+    else:
+        for node_id, verdict in report.nodes.items():
+            emit(fields([("host", node_id), *verdict.dump().items()]))
+    if report.broken:
+        raise SystemExit(EXIT_FAILED)
 
 
 @command(app, "rm")
@@ -224,9 +226,8 @@ def availability(ctx: typer.Context, json: Json = False) -> None:
 
 async def _availability(session: sessions.Session, *, as_json: bool) -> None:
     async with session.queen() as queen:
-        body = await queen.availability()
         if as_json:
-            emit_json(body)
+            emit_json((await queen.availability()).dump())
             return
         models, nodes = await queen.models(), await queen.nodes()
     emit(

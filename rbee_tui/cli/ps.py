@@ -29,7 +29,7 @@ def ps(ctx: typer.Context, json: Json = False, watch: Watch = False) -> None:
 
 
 async def _print(session: sessions.Session, *, as_json: bool) -> None:
-    from rbee_agent.client.queen import items
+    from rbee_agent.client.calls import items
 
     async with session.queen() as queen:
         workers = items(await queen.raw("GET", "/v2/workers"), "workers")

@@ -118,8 +118,8 @@ async def _status(session: sessions.Session, *, as_json: bool) -> None:
         "running": True,
         "url": url,
         "pid": found.pid if found else None,
-        "version": version.get("version"),
-        "health": health,
+        "version": version.version,
+        "health": health.dump(),
     }
     if as_json:
         emit_json(document)
@@ -130,7 +130,7 @@ async def _status(session: sessions.Session, *, as_json: bool) -> None:
                 ("queen", url),
                 ("pid", document["pid"]),
                 ("version", document["version"]),
-                ("health", health.get("status", "ok")),
+                ("health", health.status),
             ]
         )
     )

@@ -49,7 +49,7 @@ def ls(
 
 
 async def _ls(session: sessions.Session, state: str | None, limit: int, *, as_json: bool) -> None:
-    from rbee_agent.client.queen import items
+    from rbee_agent.client.calls import items
 
     async with session.queen() as queen:
         body = await queen.raw("GET", "/v2/tasks", params={"state": state, "limit": limit})
@@ -172,11 +172,11 @@ def explain(ctx: typer.Context, job_id: JobId, json: Json = False) -> None:
 
 async def _explain(session: sessions.Session, job_id: str, *, as_json: bool) -> None:
     async with session.queen() as queen:
-        body = await queen.explain(job_id)
+        told = await queen.explain(job_id)
     if as_json:
-        emit_json(body)
+        emit_json(told.dump())
         return
-    emit(clean(str(body.get("text", "")), lines=True))
+    emit(clean(told.text, lines=True))
 
 
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
@@ -193,7 +193,7 @@ def session_show(ctx: typer.Context, session_id: SessionId, json: Json = False) 
 
 async def _session_show(session: sessions.Session, session_id: str, *, as_json: bool) -> None:
     async with session.queen() as queen:
-        body = await queen.session(session_id)
+        body = (await queen.session(session_id)).dump()
     emit_json(body) if as_json else emit(fields(body.items()))
 
 

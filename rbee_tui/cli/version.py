@@ -27,7 +27,7 @@ async def _print(session: sessions.Session, *, as_json: bool) -> None:
     queen: dict[str, object] | None
     async with session.queen(timeout=5.0) as client:
         try:
-            queen = {"url": client.url, **await client.version()}
+            queen = {"url": client.url, **(await client.version()).dump()}
         except Unreachable:
             queen = None
     document = {

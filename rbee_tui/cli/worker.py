@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from rbee_tui.cli.lazy import command, group
 from rbee_tui.cli.options import Json, Watch
 from rbee_tui.cli.output import Progress, emit, emit_json, note
 from rbee_tui.cli.ps import ps
+
+if TYPE_CHECKING:
+    from rbee_agent.client import QueenClient
 
 app = group("Workers: one process, one model each.")
 
@@ -90,13 +93,12 @@ async def _spawn(
         emit(f"worker {worker.id} is ready: {worker.model} on {worker.node_id} {worker.device}")
 
 
-async def node_named(queen: Any, name: str | None) -> str | None:
+async def node_named(queen: QueenClient, name: str | None) -> str | None:
     """The id of the host that is called so by id or host name.
 
     Raises:
         NotFound: there is none; the error names those there are.
     """
-    from rbee_agent.client.queen import items
     from rbee_agent.errors import NotFound
 
     if name is None:
@@ -106,9 +108,9 @@ async def node_named(queen: Any, name: str | None) -> str | None:
         if name in (node.id, node.hostname):
             return str(node.id)
     # A host that is reached by SSH is called as the operator added it, too.
-    for host in items(await queen.raw("GET", "/v2/hosts"), "hosts"):
-        if host["name"] == name:
-            return str(host["node_id"])
+    for host in await queen.hosts():
+        if host.name == name:
+            return host.node_id
     there = ", ".join(node.hostname or node.id for node in nodes) or "none"
     raise NotFound(f"no host {name}; there are: {there}")
 

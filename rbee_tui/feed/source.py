@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, Protocol
+from typing import Protocol
 
+from rbee_agent.contracts.explain import Explanation
+from rbee_agent.contracts.models import PullBegun, VerifyReport
+from rbee_agent.contracts.policy import PolicyInForce, PolicyTrial
 from rbee_agent.contracts.pools import Deployment, DeploymentRequest
+from rbee_agent.contracts.sessions import SessionInfo
 from rbee_agent.contracts.tasks import Accepted, TaskRequest
 from rbee_agent.wire.sse import ServerEvent
 
@@ -57,11 +61,11 @@ class QueenLink(FeedSource, Protocol):
         """Let a host finish what it does."""
         ...
 
-    async def pull(self, model_id: str, *, node_id: str | None = None) -> dict[str, Any]:
+    async def pull(self, model_id: str, *, node_id: str | None = None) -> PullBegun:
         """Have a model fetched onto a host."""
         ...
 
-    async def verify_model(self, model_id: str) -> dict[str, Any]:
+    async def verify_model(self, model_id: str) -> VerifyReport:
         """Have a model's bytes hashed."""
         ...
 
@@ -73,19 +77,19 @@ class QueenLink(FeedSource, Protocol):
         """Forget a session."""
         ...
 
-    async def session(self, session_id: str) -> dict[str, Any]:
+    async def session(self, session_id: str) -> SessionInfo:
         """What the queen knows of a session."""
         ...
 
-    async def policy(self) -> dict[str, Any]:
+    async def policy(self) -> PolicyInForce:
         """The policy script in force."""
         ...
 
-    async def check_policy(self, name: str, source: str) -> dict[str, Any]:
+    async def check_policy(self, name: str, source: str) -> PolicyTrial:
         """Try a script; nothing changes."""
         ...
 
-    async def put_policy(self, name: str, source: str) -> dict[str, Any]:
+    async def put_policy(self, name: str, source: str) -> PolicyInForce:
         """Let a script decide."""
         ...
 
@@ -93,7 +97,7 @@ class QueenLink(FeedSource, Protocol):
         """Go back to the built-in policy."""
         ...
 
-    async def explain(self, job_id: str) -> dict[str, Any]:
+    async def explain(self, job_id: str) -> Explanation:
         """Why a task runs where it runs, or why it waits."""
         ...
 

@@ -24,7 +24,7 @@ async def introduce(queen: QueenClient, remote: Remote, record: dict[str, Any]) 
         RbeeError: the queen, the host or a host on the way refused; says which.
     """
     host = remote.host
-    key = QueenKey.read(await queen.raw("GET", "/v2/hosts/key"))
+    key = await queen.queen_key()
     comment = f"rbee-queen-{key.id}"
     ports = own_key.agent_ports(host.hive_port)
     remote.tell("letting the queen in")
@@ -42,15 +42,15 @@ async def introduce(queen: QueenClient, remote: Remote, record: dict[str, Any]) 
         region=host.region,
     )
     remote.tell("telling the queen")
-    await queen.raw("POST", "/v2/hosts", json=registration.dump(), timeout=30.0)
+    await queen.add_host(registration)
     return registration.node_id
 
 
 async def forget(queen: QueenClient, remote: Remote) -> None:
     """Take the queen's key off the host, and the host off her list."""
-    key = QueenKey.read(await queen.raw("GET", "/v2/hosts/key"))
+    key = await queen.queen_key()
     try:
-        await queen.raw("DELETE", f"/v2/hosts/{remote.host.name}")
+        await queen.remove_host(remote.host.name)
     except NotFound:
         remote.tell("the queen did not know it")
     comment = f"rbee-queen-{key.id}"

@@ -275,7 +275,7 @@ class Actions:
             self.show(f"why: {id}", answer(view, id))
 
     async def _explain(self, link: QueenLink, job_id: str) -> None:
-        self.show(f"why: {job_id}", why_task(await link.explain(job_id)))
+        self.show(f"why: {job_id}", why_task((await link.explain(job_id)).dump()))
 
     def logs(self, worker_id: str) -> None:
         """Show a worker's last log lines."""

@@ -127,7 +127,7 @@ class PolicyScreen(FleetScreen):
             return
 
         async def load() -> None:
-            answer = clean_json(await link.policy())
+            answer = clean_json((await link.policy()).dump())
             self._in_force = answer.get("policy")
             self._strategy = str(answer.get("strategy", ""))
             if not self.edited:
@@ -165,7 +165,7 @@ class PolicyScreen(FleetScreen):
             except RbeeError as error:
                 self._tell([("refused", ((f"✖ {clean(error.message)}", "bad"),))])
                 return
-            self._tell(told(clean_json(answer)))
+            self._tell(told(clean_json(answer.dump())))
 
         self.center.actions.do(check())
 

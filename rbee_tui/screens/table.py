@@ -366,7 +366,7 @@ class Sessions(TableScreen):
     async def _ask(self, link: QueenLink, names: list[str]) -> None:
         for name in names:
             try:
-                answer = clean_json(await link.session(name))
+                answer = clean_json((await link.session(name)).dump())
             except NotFound:
                 answer = {}
             self._told[name] = (self.center.setup.now(), answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rbee_agent.contracts.nodes import NodeState
+from rbee_agent.errors import RbeeError
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.state.units import size
 from rbee_tui.verbs.verb import Ask, Choice, Danger, Target, Verb, rbee
@@ -48,9 +49,10 @@ def _pull_command(target: Target) -> str:
 
 
 async def _verify(link: QueenLink, target: Target) -> str:
-    answer = await link.verify_model(target.id)
-    bad = [key for key, value in answer.items() if value is False]
-    return f"{target.id}: not as it should be: {', '.join(bad)}" if bad else f"{target.id} is whole"
+    report = await link.verify_model(target.id)
+    if report.broken:
+        raise RbeeError(f"{target.id} is not as it should be on {', '.join(report.broken)}")
+    return f"{target.id} is whole on {', '.join(report.nodes)}"
 
 
 def _forget_plan(target: Target) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ async def test_calls_and_streams_from_ordinary_code(scripted: ScriptedQueen) -> 
         with SyncQueenClient(scripted.url) as queen:
             request = TaskRequest(model="m", prompt="p")
             return (
-                queen.health()["status"],
+                queen.health().status,
                 "".join(queen.text(request)),
                 queen.run(request).text,
             )
@@ -29,7 +29,7 @@ def test_the_two_clients_have_the_same_calls() -> None:
     """Whatever the asynchronous client can do, ordinary code can do too."""
 
     def calls(kind: type[object]) -> set[str]:
-        return {name for name in vars(kind) if not name.startswith("_")}
+        return {name for name in dir(kind) if not name.startswith("_")}
 
     assert calls(QueenClient) == calls(SyncQueenClient)
 

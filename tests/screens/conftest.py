@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from rbee_agent.client.queen import QueenClient
 from rbee_agent.contracts.events import FleetSnapshot
+from rbee_agent.contracts.policy import PolicyInForce
 from rbee_agent.testing.paper_queen import PaperQueen
 from rbee_tui.app import ExitCode, RbeeApp, Setup
 from rbee_tui.feed.demo import NOW, URL, demo_messages
@@ -118,9 +119,9 @@ def open_center() -> Open:
 class _Silent:
     """As much of a queen as a screen asks for before anything is done."""
 
-    async def policy(self) -> dict[str, object]:
+    async def policy(self) -> PolicyInForce:
         """The built-in one decides."""
-        return {"policy": None, "strategy": "affinity"}
+        return PolicyInForce(strategy="affinity")
 
 
 @pytest.fixture

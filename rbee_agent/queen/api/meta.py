@@ -7,7 +7,8 @@ from pydantic import Field
 
 from rbee_agent import __version__
 from rbee_agent.contracts.base import OLDEST_PROTOCOL, PROTOCOL_VERSION, Contract
-from rbee_agent.contracts.keys import KeyInfo, Role
+from rbee_agent.contracts.keys import KeyInfo, NewKey, Role
+from rbee_agent.contracts.meta import Capabilities, QueenHealth, QueenVersion
 from rbee_agent.contracts.tasks import MAX_STOP
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
@@ -113,18 +114,18 @@ async def revoke_key(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    Route("GET", "/health", health, PUBLIC, "How the queen fares", answer=dict, errors=()),
+    Route("GET", "/health", health, PUBLIC, "How the queen fares", answer=QueenHealth, errors=()),
     Route("GET", "/livez", live, PUBLIC, "The process answers", answer=dict, errors=()),
     Route("GET", "/readyz", ready, PUBLIC, "Tasks can be handed in", answer=dict, errors=(503,)),
     Route("GET", "/metrics", metrics, READ, "Prometheus text", errors=(401, 403)),
-    Route("GET", "/v2/meta/version", version, PUBLIC, "Versions", answer=dict, errors=()),
+    Route("GET", "/v2/meta/version", version, PUBLIC, "Versions", answer=QueenVersion, errors=()),
     Route(
         "GET",
         "/v2/meta/capabilities",
         capabilities,
         READ,
         "What this queen can do",
-        answer=dict,
+        answer=Capabilities,
         errors=(401, 403),
     ),
     Route("GET", "/v2/keys", keys, ADMIN, "Every key", answer=KeyInfo, many="keys"),
@@ -135,7 +136,7 @@ ROUTES = [
         ADMIN,
         "Make a key",
         body=KeyRequest,
-        answer=dict,
+        answer=NewKey,
         status=201,
         errors=(400, 401, 403, 409, 413, 415, 503),
     ),

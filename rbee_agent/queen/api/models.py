@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from rbee_agent.contracts.base import Contract
-from rbee_agent.contracts.models import CatalogModel
+from rbee_agent.contracts.models import Availability, CatalogModel, PullBegun, VerifyReport
 from rbee_agent.contracts.nodes import NodeState
 from rbee_agent.errors import NotFound, RbeeError, Unavailable
 from rbee_agent.http.errors import json_response
@@ -143,7 +143,9 @@ ROUTES = [
         status=201,
         errors=(400, 401, 403, 413, 415, 503),
     ),
-    Route("GET", "/v2/catalog/availability", availability, READ, "Who has what", answer=dict),
+    Route(
+        "GET", "/v2/catalog/availability", availability, READ, "Who has what", answer=Availability
+    ),
     Route(
         "GET",
         "/v2/catalog/models/{id}",
@@ -179,7 +181,7 @@ ROUTES = [
         ADMIN,
         "Have a model fetched onto a host",
         body=PullRequest,
-        answer=dict,
+        answer=PullBegun,
         status=202,
         errors=(400, 401, 403, 404, 409, 413, 415, 503),
     ),
@@ -189,7 +191,7 @@ ROUTES = [
         verify,
         ADMIN,
         "Hash a model's bytes wherever it lies",
-        answer=dict,
+        answer=VerifyReport,
         errors=(401, 403, 404, 503),
     ),
 ]

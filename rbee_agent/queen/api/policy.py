@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from rbee_agent.contracts.base import Contract
+from rbee_agent.contracts.policy import PolicyInForce, PolicyTrial
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.routes import ADMIN, READ, Route, queen_of
@@ -64,7 +65,7 @@ def _some_workers(queen: Queen) -> list[WorkerView]:
 
 
 ROUTES = [
-    Route("GET", "/v2/policy", show, READ, "The policy in force", answer=dict),
+    Route("GET", "/v2/policy", show, READ, "The policy in force", answer=PolicyInForce),
     Route(
         "PUT",
         "/v2/policy",
@@ -72,7 +73,7 @@ ROUTES = [
         ADMIN,
         "Change the policy",
         body=PolicyRequest,
-        answer=dict,
+        answer=PolicyInForce,
         errors=(400, 401, 403, 413, 415, 503),
     ),
     Route(
@@ -82,7 +83,7 @@ ROUTES = [
         ADMIN,
         "Try a policy",
         body=PolicyRequest,
-        answer=dict,
+        answer=PolicyTrial,
         errors=(400, 401, 403, 413, 415, 503),
     ),
     Route("DELETE", "/v2/policy", drop, ADMIN, "Drop the policy", status=204),

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from rbee_agent.contracts.explain import Explanation
+from rbee_agent.contracts.sessions import SessionInfo
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
 from rbee_agent.errors import InvalidParams, Refused, Unavailable
 from rbee_agent.http.errors import json_response
@@ -273,7 +275,7 @@ ROUTES = [
         explain,
         READ,
         "Why a task ran where it ran, or why it waits",
-        answer=dict,
+        answer=Explanation,
         errors=(401, 403, 404, 503),
     ),
     Route(
@@ -282,7 +284,7 @@ ROUTES = [
         show_session,
         READ,
         "One session",
-        answer=dict,
+        answer=SessionInfo,
         errors=(401, 403, 404),
     ),
     Route(
