@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import aiohttp
+
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.settings.secret import Secret
 from rbee_agent.wire.sse import ServerEvent
@@ -23,6 +25,17 @@ class Target:
     token: Secret | None = None
     model: str = ""
     """What the engine itself calls the model."""
+
+
+def why(error: BaseException) -> str:
+    """What broke a connection, in words that do not quote the HTTP library."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection was cut"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
 
 
 class Adapter(Protocol):

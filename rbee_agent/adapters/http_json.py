@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from rbee_agent.adapters.base import Target
+from rbee_agent.adapters.base import Target, why
 from rbee_agent.errors import RbeeError, Unreachable
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
 
@@ -109,8 +109,3 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[list[Server
 
 def _auth(target: Target) -> dict[str, str]:
     return {} if target.token is None else {"Authorization": f"Bearer {target.token.reveal()}"}
-
-
-def why(error: BaseException) -> str:
-    """The words of an exception, or its name where it has none."""
-    return str(error) or type(error).__name__

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from rbee_agent.adapters.base import Resume, Target
+from rbee_agent.adapters.base import Resume, Target, why
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import Unreachable, from_body
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
@@ -45,7 +45,7 @@ class WorkerAdapter:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"the worker cannot be reached: {_why(error)}") from error
+            raise Unreachable(f"the worker cannot be reached: {why(error)}") from error
         try:
             if response.status != 200:
                 raise from_body(await _json(response), response.status)
@@ -65,7 +65,7 @@ class WorkerAdapter:
             ) as response:
                 return WorkerHealth.read(await response.json())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unreachable(f"the worker does not answer: {_why(error)}") from error
+            raise Unreachable(f"the worker does not answer: {why(error)}") from error
 
     async def cancel(self, target: Target, job_id: str) -> None:
         """See :class:`rbee_agent.adapters.base.Adapter`."""
@@ -78,7 +78,7 @@ class WorkerAdapter:
             ) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"the worker does not answer: {_why(error)}") from error
+            raise Unreachable(f"the worker does not answer: {why(error)}") from error
 
     def _auth(self, target: Target) -> dict[str, str]:
         if target.token is None:
@@ -97,7 +97,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[list[Server
                 whole = chunk.endswith(b"\n\n")
             yield events
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise Unreachable(f"the worker's stream broke: {_why(error)}") from error
+        raise Unreachable(f"the worker's stream broke: {why(error)}") from error
 
 
 def tokens_at_once(chunk: bytes) -> list[ServerEvent] | None:
@@ -132,7 +132,3 @@ async def _json(response: aiohttp.ClientResponse) -> object:
         return json.loads(await response.read())
     except (ValueError, aiohttp.ClientError):
         return None
-
-
-def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
 from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
 from rbee_agent.queen.catalog import Catalog
+from rbee_agent.queen.forecast import Forecast
+from rbee_agent.queen.placement import Need, decide
 from rbee_agent.queen.policy import Policy, fleet_data
+from rbee_agent.queen.refusals import Refusal, Refusals
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.task import Task, body_of
 from rbee_agent.queen.tasks import Tasks
@@ -35,9 +38,12 @@ class Admission:
     clock: Clock
     new_id: IdFactory
     policy: Policy
+    forecast: Forecast
     on_accepted: Callable[[Task], None]
     entering: int = 0
     """Tasks on their way to the disk: they count for the queue's limit."""
+    refusals: Refusals = field(default_factory=Refusals)
+    _turns: Turns = field(default_factory=lambda: Turns())
 
     async def submit(
         self, request: TaskRequest, who: Identity, *, hold: bool = False
@@ -60,8 +66,10 @@ class Admission:
         if task is not None:
             _same(task.body_sha256 == body[1] and who.may_read(task.owner), task.job_id)
             return task, self.answer(task), False
+        job_id = request.task_id or self.new_id("task")
         try:
-            task = self._task(request, self.catalog.resolve(request.model, who), body, who)
+            model = self.catalog.resolve(request.model, who)
+            task = self._task(request, model, body, who, job_id)
             await self.catalog.save()
             task.hold = hold
             self._check(task, who)
@@ -75,7 +83,9 @@ class Admission:
             if known is not None:
                 return None, known, False
             self.tasks.metrics.tasks_rejected.labels(error.code).inc()
+            self._refused(job_id, who, error, task)
             raise
+        self.refusals.forget(task.job_id)
         # The caller may hang up now: what is on its way to the disk is accepted all the same.
         if not await asyncio.shield(self.tasks.own(self._enter(task))):
             known = await self._stored(task.job_id, body[1], who)
@@ -96,6 +106,26 @@ class Admission:
             self.tasks.accepted(task)
             self.on_accepted(task)
         return fresh
+
+    def _refused(self, job_id: str, who: Identity, error: RbeeError, task: Task | None) -> None:
+        """Remember why, and tell the caller under which id it can be asked."""
+        queue, decision = self.tasks.queue, None
+        if task is not None:
+            need = Need(task.model, task.request.placement)
+            decision = decide(self.registry.index(task.model), need)
+        self.refusals.keep(
+            Refusal(
+                job_id=job_id,
+                owner=who.id,
+                model="a model that is not known" if task is None else task.model,
+                at=self.clock.utc(),
+                error=error,
+                waiting=queue.depth,
+                running=queue.running,
+                decision=decision,
+            )
+        )
+        error.details = {**(error.details or {}), "task_id": job_id}
 
     def answer(self, task: Task) -> Accepted:
         """What the 202 says."""
@@ -154,7 +184,7 @@ class Admission:
                 code="CONTEXT_LENGTH_EXCEEDED",
                 details={"max_tokens": request.max_tokens, "context": limit},
             )
-        if not self.registry.nodes and not self.registry.workers_of(model):
+        if not self.registry.nodes and self.registry.index(model) is None:
             raise Unavailable(
                 f"no host is registered that could run {model}; add one with `rbee hive add`, "
                 "or start this machine's with `rbee up`",
@@ -162,9 +192,10 @@ class Admission:
                 retry_after_ms=5000,
             )
 
-    def _task(self, request: TaskRequest, model: str, body: tuple[str, str], who: Identity) -> Task:
+    def _task(
+        self, request: TaskRequest, model: str, body: tuple[str, str], who: Identity, job_id: str
+    ) -> Task:
         now = self.clock.monotonic()
-        job_id = request.task_id or self.new_id("task")
         deadline = None if request.deadline_ms is None else now + request.deadline_ms / 1000
         budget = request.budget
         if budget is not None and budget.time_ms is not None and request.session_id is None:
@@ -185,8 +216,7 @@ class Admission:
 
     def _fleet(self, model: str) -> dict[str, Any]:
         queue = self.tasks.queue
-        views = list(self.registry.index(model) or ())
-        return fleet_data(views, waiting=queue.depth, running=queue.running)
+        return fleet_data(self.registry.index(model), waiting=queue.depth, running=queue.running)
 
     def _predict(self, task: Task) -> None:
         """Work out when it will start, and refuse what cannot be on time.
@@ -194,16 +224,8 @@ class Admission:
         Raises:
             RbeeError: DEADLINE_UNMET, with both numbers.
         """
-        workers = [w for w in self.registry.workers_of(task.model) if w.info.state == "ready"]
-        if not workers:
-            return
-        slots = sum(worker.info.slots for worker in workers)
-        busy = sum(len(worker.in_flight) for worker in workers)
-        start = self.tasks.predictor.start_ms(
-            task.model, ahead=self.tasks.queue.length(task.model), slots=slots, running=busy
-        )
-        task.predicted_start_ms = start
-        if task.deadline is None or task.request.deadline_ms is None:
+        task.predicted_start_ms = start = self.forecast.start_ms(task)
+        if start is None or task.request.deadline_ms is None:
             return
         if start > task.request.deadline_ms:
             raise RbeeError(
@@ -212,12 +234,7 @@ class Admission:
                 code="DEADLINE_UNMET",
                 details={"predicted_start_ms": start, "deadline_ms": task.request.deadline_ms},
             )
-        task.on_time_probability = round(
-            self.tasks.predictor.on_time(
-                task.model, start_ms=start, left_s=task.request.deadline_ms / 1000
-            ),
-            3,
-        )
+        task.on_time_probability = self.forecast.on_time(task, task.accepted)
 
     async def _make_room(self, task: Task) -> None:
         """Refuse, or drop the oldest, when the queue is full.
@@ -230,11 +247,12 @@ class Admission:
             return
         policy = self.settings.queue_policy
         self.tasks.metrics.backpressure.labels(policy).inc()
-        wait = max(1000, task.predicted_start_ms or round(1000 * self.tasks.predictor.mean("")))
+        step = self.forecast.place_s(task.model)
+        wait = round(1000 * max(1.0, self._turns.wait_s(self.clock.monotonic(), step, limit)))
         oldest = self.tasks.queue.oldest() if policy == "drop-lru" else None
         if oldest is None:
             raise RbeeError(
-                f"{limit} tasks wait already; try again in {wait} ms",
+                f"the queue is full ({limit}); try again in {wait / 1000:.0f} s",
                 code="ADMISSION_REJECT",
                 retry_after_ms=wait,
             )
@@ -246,6 +264,24 @@ class Admission:
                 retry_after_ms=wait,
             ),
         )
+
+
+@dataclass(slots=True)
+class Turns:
+    """When refused callers should come back: each is told of a place that nobody else was."""
+
+    _promised: float = 0.0
+
+    def wait_s(self, now: float, step: float, places: int) -> float:
+        """Seconds until the next place that is not promised yet comes free.
+
+        Args:
+            now: monotonic time.
+            step: seconds in which one place comes free.
+            places: of the whole queue; nobody is sent further away than that.
+        """
+        self._promised = min(max(self._promised, now) + step, now + step * places)
+        return self._promised - now
 
 
 def _same(same: bool, job_id: str) -> None:

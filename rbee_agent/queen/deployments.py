@@ -17,6 +17,7 @@ from rbee_agent.contracts.pools import Deployment, DeploymentRequest
 from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerState
 from rbee_agent.errors import NotFound, RbeeError, Unavailable, Unreachable, from_body
 from rbee_agent.observe import logs
+from rbee_agent.queen import preparation
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fit import Choice
@@ -151,9 +152,9 @@ class Deployments:
         """A task waits for what no worker can give: have one started, and say how that goes."""
         if not self._settled:
             return "the queen has just started and waits for her hosts to report"
-        mine = [wish for wish in self.wishes.values() if wish.model == task.model]
+        mine = self._of(task.model)
         if any(_able(wish, task) for wish in mine):
-            return self._how_it_goes(mine)
+            return preparation.sentence(task.model, mine, self._registry)
         index = self._registry.index(task.model)
         kept_off = is_special(task) and not task.has_output
         if index is not None and kept_off and not task.request.placement.device:
@@ -164,23 +165,12 @@ class Deployments:
             self._group.create_task(guarded(self._on_demand(task), f"on demand {task.model}"))
         return f"a worker of {task.model} is being started"
 
-    def _how_it_goes(self, mine: list[Deployment]) -> str:
-        """How far the workers of these wishes are, in one sentence."""
-        problem = next((wish.problem for wish in mine if wish.problem), None)
-        if problem is not None:
-            return problem
-        model = mine[0].model
-        for node in self._registry.nodes.values():
-            pull = node.pulls.get(model)
-            if pull is not None and pull.phase not in ("done", "error"):
-                share = f" {pull.done / pull.total:.0%}" if pull.total and pull.done else ""
-                return f"{node.id} fetches {model}: {pull.phase}{share}"
-        for worker in self._workers([name for wish in mine for name in wish.worker_ids]):
-            info = worker.info
-            if info.state is not WorkerState.READY:
-                share = f" ({info.load_progress:.0%})" if info.load_progress else ""
-                return f"worker {info.id} is {info.state.value}{share}"
-        return f"a worker of {model} is being started"
+    def steps(self, model: str) -> list[dict[str, Any]]:
+        """What is under way to have a model served."""
+        return preparation.steps(model, self._of(model), self._registry)
+
+    def _of(self, model: str) -> list[Deployment]:
+        return [wish for wish in self.wishes.values() if wish.model == model]
 
     async def _on_demand(self, task: Task) -> None:
         try:

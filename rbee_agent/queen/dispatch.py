@@ -127,10 +127,9 @@ class Dispatcher:
                 return
             tried.add(task)
             need = self.need(task)
-            usable = usable_workers(self._registry.index(model), need)
-            fleet = fleet_data(
-                usable, waiting=self._tasks.queue.depth, running=self._tasks.queue.running
-            )
+            index, queue = self._registry.index(model), self._tasks.queue
+            usable = usable_workers(index, need)
+            fleet = fleet_data(index, waiting=queue.depth, running=queue.running)
             named, said = await self._policy.place(task, need, usable, fleet)
             if task not in self._tasks.queue.next_up(model):
                 continue  # cancelled, or placed otherwise, while the script thought
@@ -180,6 +179,7 @@ class Dispatcher:
         return Need(
             model=task.model,
             wish=task.request.placement,
+            context=task.context,
             warm_worker=self._tasks.sessions.worker_of(task),
             fingerprint=task.fingerprint if goes_on else None,
             profile=task.profile if goes_on and task.request.strict else None,
@@ -188,6 +188,7 @@ class Dispatcher:
 
     def worker_lost(self, worker_id: str, reason: str) -> None:
         """The fleet says that a worker is gone: do not wait for its connection to break."""
+        self._tasks.sessions.worker_gone(worker_id)
         for task in list(self._tasks.queue.open.values()):
             if task.worker_id == worker_id and task.runner is not None:
                 task.lost_reason = reason
@@ -224,9 +225,11 @@ class Dispatcher:
         except Broken as broken:
             again = broken
         except RbeeError as error:
-            task.runner = None
-            self._registry.release(worker_id, task.job_id)
-            await self._tasks.fail(task, error)
+            again = self._needs_more_context(task, worker, error)
+            if again is None:
+                task.runner = None
+                self._registry.release(worker_id, task.job_id)
+                await self._tasks.fail(task, error)
         except asyncio.CancelledError:
             if task.lost_reason is None or task.state.final:
                 raise
@@ -283,6 +286,16 @@ class Dispatcher:
         usable = usable_workers(self._registry.index(task.model), self.need(task))
         return any(view.id != worker.info.id for view in usable)
 
+    def _needs_more_context(self, task: Task, worker: Worker, error: RbeeError) -> Broken | None:
+        """The prompt is too long for this worker: is there one of the model with more room?"""
+        if error.code != "CONTEXT_LENGTH_EXCEEDED" or task.has_output:
+            return None
+        index = self._registry.index(task.model)
+        if not any(view.context > worker.info.context for view in index or ()):
+            return None
+        task.context = worker.info.context + 1
+        return Broken(error.message, blame=False, counts=False)
+
     def _execute_request(self, task: Task) -> ExecuteRequest:
         request = task.request
         left = None
@@ -316,9 +329,8 @@ class Dispatcher:
         if broken.blame:
             self._registry.distrust(worker.info.id, broken.reason)
         if broken.pause_s:
-            # It is our own disk: no worker is to blame, and no attempt is used up.
             await asyncio.sleep(broken.pause_s)
-        else:
+        if broken.counts:
             task.failures = 1 if progressed else task.failures + 1
         if task.state.final:
             return
@@ -338,7 +350,7 @@ class Dispatcher:
                 Unavailable(
                     f"{task.failures} attempts broke without a new token; the last on worker "
                     f"{worker.info.id}: {broken.reason}",
-                    code="WORKER_RESET",
+                    code=broken.code,
                     retry_after_ms=5000,
                 ),
             )
@@ -381,7 +393,8 @@ def _verdict(group: BaseExceptionGroup[Any]) -> BaseException:
     if isinstance(error, Unreachable):
         return Broken(error.message)
     if isinstance(error, RbeeError) and error.code == "STORE_UNAVAILABLE":
-        return Broken(error.message, blame=False, pause_s=STORE_PAUSE_S)
+        # It is our own disk: no worker is to blame, and no attempt is used up.
+        return Broken(error.message, blame=False, counts=False, pause_s=STORE_PAUSE_S)
     if isinstance(error, RbeeError) and error.code in _MOVES:
         return Broken(error.message)
     return error

@@ -1,4 +1,4 @@
-"""Why a task runs, ran or waits: as data, and as plain sentences for a person."""
+"""Why a task runs, ran, waits or was refused, as data; `explain_words` says it to a person."""
 
 from __future__ import annotations
 
@@ -32,74 +32,19 @@ def explain_task(
     elif record is not None and record.decision is not None:
         decision = json.loads(record.decision)
     data: dict[str, Any] = {"task": info.dump(), "decision": decision}
-    wishes = [w.dump() for w in queen.deployments.wishes.values() if w.model == info.model]
-    if info.state is TaskState.QUEUED:
-        data["deployments"] = wishes
+    data["moves"] = task.moves if task is not None else (decision or {}).pop("moves", [])
+    if info.state is TaskState.QUEUED and task is not None:
+        now = queen.clock.monotonic()
+        data["waited_ms"] = round((now - task.accepted) * 1000)
+        data["starts_in_ms"] = queen.tasks.forecast.start_ms(task)
+        predictor = queen.tasks.forecast.predictor
+        data["service_ms"] = round(predictor.mean(info.model) * 1000)
+        data["service_measured"] = predictor.measured(info.model)
+        if task.deadline is not None:
+            data["deadline_in_ms"] = max(0, round((task.deadline - now) * 1000))
+            data["on_time_probability"] = queen.tasks.forecast.on_time(task, now)
+        data["preparation"] = queen.deployments.steps(info.model)
+        data["deployments"] = [
+            wish.dump() for wish in queen.deployments.wishes.values() if wish.model == info.model
+        ]
     return data
-
-
-def explain_text(data: dict[str, Any]) -> str:
-    """The same for a person: what happened, why, and what about the others."""
-    task: dict[str, Any] = data["task"]
-    decision: dict[str, Any] | None = data["decision"]
-    lines = [_headline(task)]
-    if decision is not None:
-        lines += _decision_lines(decision, task)
-    for wish in data.get("deployments", ()):
-        if wish.get("problem"):
-            lines.append(f"A worker was asked for, but: {wish['problem']}.")
-        elif not wish.get("worker_ids"):
-            lines.append("A worker for this model is being started.")
-    resumed = task.get("timings", {}).get("resumed", 0)
-    if resumed:
-        times = "once" if resumed == 1 else f"{resumed} times"
-        lines.append(f"Its stream was moved {times}, because its worker (or the queen) stopped.")
-    return "\n".join(lines)
-
-
-def _headline(task: dict[str, Any]) -> str:
-    name, model, state = task["job_id"], task["model"], task["state"]
-    if state == "queued":
-        place = task.get("queue_position")
-        ahead = "nobody is" if not place else f"{place} tasks are"
-        why = task.get("waiting_for")
-        return f"{name} waits for {model}; {ahead} in front of it." + (
-            f" Reason: {why}." if why else ""
-        )
-    if state == "running":
-        return f"{name} runs {model} on worker {task.get('worker_id')}."
-    if state == "done":
-        timings = task.get("timings", {})
-        return (
-            f"{name} ran {model} on worker {task.get('worker_id')} and ended well "
-            f"({timings.get('tokens_out', 0)} tokens, finish reason {task.get('finish_reason')})."
-        )
-    error = task.get("error") or {}
-    verb = "was cancelled" if state == "cancelled" else "failed"
-    return f"{name} ({model}) {verb}: {error.get('message', 'no reason was kept')}."
-
-
-def _decision_lines(decision: dict[str, Any], task: dict[str, Any]) -> list[str]:
-    total = decision["workers_of_the_model"]
-    lines = []
-    if decision["worker_id"] is not None:
-        lines.append(
-            f"Worker {decision['worker_id']} was chosen by the strategy {decision['strategy']}: "
-            f"{decision['reason']}."
-        )
-    elif task["state"] == "queued":
-        lines.append(f"No worker can take it now: {decision['reason']}.")
-    if total == 0:
-        return lines
-    lines.append(f"Workers of the model looked at ({len(decision['candidates'])} of {total}):")
-    for row in decision["candidates"]:
-        lines.append(f"  {row['worker_id']} on {row['node_id']}: {_verdict(row)}")
-    return lines
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    if "reason" in row:
-        return f"not taken, {row['reason']} (filter {row['filter']})"
-    parts = ", ".join(f"{name} {value:+.2f}" for name, value in row.get("parts", {}).items())
-    chosen = "chosen" if row["chosen"] else "could have taken it"
-    return f"{chosen}, score {row['score']:.2f} (lower is better{': ' + parts if parts else ''})"

@@ -61,6 +61,8 @@ class Worker:
     trouble: str | None = None
     trouble_until: float = 0.0
     last_used: float = 0.0
+    since: float = 0.0
+    """When this incarnation was first heard of."""
     draining: bool = False
     gauge: WorkerGauge | None = None
     """The figures of the last telemetry."""

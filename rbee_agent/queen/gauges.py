@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 from prometheus_client.core import Metric
 
+from rbee_agent.contracts.workers import WorkerState
+from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.metrics import gauge
 from rbee_agent.queen.queue import TaskQueue
 from rbee_agent.queen.registry import Registry
 
 
-def gauges(queue: TaskQueue, registry: Registry) -> Iterable[Metric]:
+def gauges(queue: TaskQueue, registry: Registry, catalog: Catalog) -> Iterable[Metric]:
     """Every gauge, read off the state now."""
     depth = gauge("queue_depth", "Tasks that wait.", ["priority"])
     for priority, count in queue.waiting.items():
@@ -35,7 +37,22 @@ def gauges(queue: TaskQueue, registry: Registry) -> Iterable[Metric]:
         for state, count in values.items():
             family.add_metric([state], count)
         yield family
+    yield _models(registry, catalog)
     yield from _devices(registry)
+
+
+def _models(registry: Registry, catalog: Catalog) -> Metric:
+    """Each model at the nearest that it is to being served."""
+    states = {model.id: "known" for model in catalog.all()}
+    states |= {name: "on disk" for node in registry.nodes.values() for name in node.models}
+    for worker in registry.workers.values():
+        name, ready = worker.info.model, worker.info.state is WorkerState.READY
+        if ready or states.get(name) != "ready":
+            states[name] = "ready" if ready else "loading"
+    family = gauge("model_state", "1 for the state that a model is in.", ["model", "state"])
+    for name, state in states.items():
+        family.add_metric([name, state], 1)
+    return family
 
 
 def _devices(registry: Registry) -> Iterable[Metric]:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from pydantic import ValidationError
 
+from rbee_agent.adapters.base import why
 from rbee_agent.contracts.models import ModelFile, PullProgress
 from rbee_agent.contracts.nodes import HiveSnapshot, NodeRegistration, NodeState, Telemetry
 from rbee_agent.contracts.workers import WorkerInfo
@@ -119,7 +120,7 @@ class Links:
                 self._registry.sign_of_life(node)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: an address or a token that no request can be made of.
-            raise Unreachable(f"the hive on {node.id} does not answer: {_why(error)}") from error
+            raise Unreachable(f"the hive on {node.id} does not answer: {why(error)}") from error
         body = _decode(raw)
         if response.status >= 400:
             raise from_body(body, response.status)
@@ -147,7 +148,7 @@ class Links:
                     for event in decoder.feed(chunk):
                         yield event
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unreachable(f"the hive on {node.id} broke off: {_why(error)}") from error
+            raise Unreachable(f"the hive on {node.id} broke off: {why(error)}") from error
 
     def _open(self, registration: NodeRegistration) -> Node:
         assert self._group is not None  # noqa: S101 - started before anything is registered
@@ -200,7 +201,7 @@ class Links:
             if isinstance(error, RbeeError):
                 return error.message
             if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, ValueError)):
-                return _why(error)
+                return why(error)
             raise
         return "the hive closed the link"
 
@@ -311,7 +312,3 @@ def _decode(raw: bytes) -> Any:
         return json.loads(raw) if raw else None
     except ValueError:
         return None
-
-
-def _why(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -53,19 +53,27 @@ class WorkerView:
     labels: tuple[tuple[str, str], ...] = ()
 
     @property
+    def usable(self) -> bool:
+        """Whether it works, or would with a free slot."""
+        return self.state == "ready" and self.trouble is None and self.node_state == "online"
+
+    @property
     def key(self) -> tuple[bool, float, float, int, str]:
         """The static order: usable first, then least loaded, fastest, most free memory, id."""
-        usable = self.state == "ready" and self.trouble is None and self.node_state == "online"
         load = self.busy / self.slots if self.slots else 1.0
-        return (not usable, load, -self.tokens_per_s, -self.memory_free, self.id)
+        return (not self.usable, load, -self.tokens_per_s, -self.memory_free, self.id)
 
 
 class ModelIndex:
     """The workers of one model in their static order; an update costs a bisection."""
 
-    __slots__ = ("_by_id", "_order")
+    __slots__ = ("_by_id", "_order", "busy", "slots")
 
     def __init__(self, views: Iterable[WorkerView] = ()) -> None:
+        self.slots = 0
+        """Of all usable workers."""
+        self.busy = 0
+        """How many of those slots work."""
         self._by_id: dict[str, WorkerView] = {}
         self._order: list[tuple[bool, float, float, int, str]] = []
         for view in views:
@@ -87,12 +95,19 @@ class ModelIndex:
         self.remove(view.id)
         self._by_id[view.id] = view
         insort(self._order, view.key)
+        if view.usable:
+            self.slots += view.slots
+            self.busy += view.busy
 
     def remove(self, worker_id: str) -> None:
         """Take a worker out."""
         old = self._by_id.pop(worker_id, None)
-        if old is not None:
-            del self._order[bisect_left(self._order, old.key)]
+        if old is None:
+            return
+        del self._order[bisect_left(self._order, old.key)]
+        if old.usable:
+            self.slots -= old.slots
+            self.busy -= old.busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +232,8 @@ def filter_reason(view: WorkerView, need: Need) -> tuple[str, str] | None:
     if view.trouble is not None:
         return "trouble", f"{who}: {view.trouble}"
     if view.busy >= view.slots:
-        return "slots", f"all {view.slots} slots of {who} are busy"
+        full = "its only slot is" if view.slots == 1 else f"all its {view.slots} slots are"
+        return "slots", f"{who} is busy: {full} taken"
     return None
 
 

@@ -19,7 +19,7 @@ from rbee_agent.errors import InvalidParams, RbeeError
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.metrics import QueenMetrics
-from rbee_agent.queen.placement import Need, WorkerView, score
+from rbee_agent.queen.placement import ModelIndex, Need, WorkerView, score
 from rbee_agent.queen.task import Task
 from rbee_agent.store.base import Store
 
@@ -303,7 +303,7 @@ class Policy:
         views = list(workers) or [EXAMPLE]
         task = dict(EXAMPLE_TASK, model=views[0].model)
         data = worker_data(views, Need(views[0].model))
-        fleet = fleet_data(views, waiting=0, running=0)
+        fleet = fleet_data(ModelIndex(views), waiting=0, running=0)
         calls: dict[str, tuple[Any, ...]] = {
             "admit": (task, fleet),
             "place": (task, data, fleet),
@@ -373,12 +373,12 @@ def worker_data(views: Sequence[WorkerView], need: Need) -> list[dict[str, Any]]
     ]
 
 
-def fleet_data(views: Sequence[WorkerView], *, waiting: int, running: int) -> dict[str, Any]:
-    """The summary of the fleet that every hook gets."""
+def fleet_data(index: ModelIndex | None, *, waiting: int, running: int) -> dict[str, Any]:
+    """The summary that every hook gets: the workers of the task's model, and the queue."""
     return {
-        "workers": len(views),
-        "slots": sum(view.slots for view in views),
-        "busy": sum(view.busy for view in views),
+        "workers": 0 if index is None else len(index),
+        "slots": 0 if index is None else index.slots,
+        "busy": 0 if index is None else index.busy,
         "waiting": waiting,
         "running": running,
     }

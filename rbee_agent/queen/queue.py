@@ -76,9 +76,17 @@ class FairLane:
     def ahead(self, task: Task) -> int:
         """How many are served before it; an estimate where there are very many flows."""
         name, number = self._places[task]
-        depth = bisect_left(self._flows[name].numbers, number)
+        return self._before(name, bisect_left(self._flows[name].numbers, number))
+
+    def ahead_of_new(self, name: str) -> int:
+        """How many would be served before a new task of a flow."""
+        flow = self._flows.get(name)
+        return self._before(name, len(flow.numbers) if flow is not None else 0)
+
+    def _before(self, name: str, depth: int) -> int:
+        """How many are served before the task at a depth of a flow (one of no flow: a new last)."""
         if len(self._flows) > COUNTED_FLOWS:
-            return min(len(self) - 1, (depth + 1) * len(self._flows))
+            return min(len(self), (depth + 1) * len(self._flows)) - 1
         before, passed = depth, False
         for other, flow in self._flows.items():
             if other == name:
@@ -187,6 +195,18 @@ class TaskQueue:
         if task in queue.batch:
             return len(queue.special) + len(queue.interactive) + queue.batch.ahead(task)
         return None
+
+    def ahead_of_new(self, task: Task) -> int:
+        """How many tasks of its model would be served before one that does not wait yet."""
+        queue = self._models.get(task.model)
+        if queue is None:
+            return 0
+        special = len(queue.special)
+        if is_special(task):
+            return special
+        if task.interactive:
+            return special + queue.interactive.ahead_of_new(task.flow)
+        return special + len(queue.interactive) + queue.batch.ahead_of_new(task.flow)
 
     def length(self, model: str) -> int:
         """How many tasks wait for a model."""

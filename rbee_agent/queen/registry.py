@@ -38,6 +38,8 @@ class Registry:
         """A worker of this model may have come free."""
         self.on_lost: Callable[[str, str], None] = _nothing
         """A worker is no longer there: streams on it must move."""
+        self.on_loaded: Callable[[float], None] = _unmeasured
+        """A worker became ready, so many seconds after it was first heard of."""
         self.on_change: Callable[[], None] = _nothing
         """Workers or nodes changed: wishes may be unfulfilled."""
         self._feed = feed
@@ -118,10 +120,6 @@ class Registry:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def workers_of(self, model: str) -> list[Worker]:
-        """All workers of a model, in any state."""
-        return [worker for worker in self.workers.values() if worker.info.model == model]
 
     # -- nodes ------------------------------------------------------------------------------
 
@@ -265,11 +263,14 @@ class Registry:
         worker = self.workers.get(info.id)
         before = None if worker is None else worker.info
         if worker is None:
-            worker = Worker(info, node.id, kind, resume, last_used=self._clock.monotonic())
+            now = self._clock.monotonic()
+            worker = Worker(info, node.id, kind, resume, last_used=now, since=now)
             worker.speed = info.tokens_per_s
             self.workers[info.id] = worker
         worker.info = info
         reborn = before is not None and before.incarnation != info.incarnation
+        if reborn:
+            worker.since = self._clock.monotonic()
         down = info.state is not WorkerState.READY
         fell = down and before is not None and before.state is WorkerState.READY
         if reborn or (fell and info.state is not WorkerState.DRAINING):
@@ -278,6 +279,8 @@ class Registry:
             reborn or before is None or before.state != "ready"
         ):
             worker.trouble = None
+            if before is not None:
+                self.on_loaded(self._clock.monotonic() - worker.since)
         self._tell_worker(before, worker)
         self._refresh(worker)
         self.tell_change()
@@ -419,6 +422,7 @@ class Registry:
             node_state=node.shown_state.value if node else "online",
             trouble=worker.trouble,
             resume=worker.resume,
+            labels=tuple(node.info.labels.items()) if node else (),
         )
 
     def _pull_data(self, model: str) -> dict[str, Any] | None:
@@ -426,6 +430,10 @@ class Registry:
             if model in node.pulls:
                 return {"node_id": node.id, **node.pulls[model].dump()}
         return None
+
+
+def _unmeasured(_: float) -> None:
+    """Before anybody measures."""
 
 
 def _nothing(*_: str) -> None:

@@ -39,9 +39,21 @@ _RETRY_CODES = frozenset({"WORKER_RESET", "POOL_UNREADY", "POOL_UNAVAILABLE"})
 class Broken(Exception):
     """The stream cannot go on on this worker; another may take it."""
 
-    def __init__(self, reason: str, *, blame: bool = True, pause_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        blame: bool = True,
+        counts: bool = True,
+        pause_s: float = 0.0,
+        code: str = "WORKER_RESET",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
+        """What the task ends with when nobody can take it."""
+        self.counts = counts
+        """Whether it uses up one of the task's attempts."""
         self.pause_s = pause_s
         """So long it is no use to go on anywhere."""
         self.blame = blame
@@ -129,7 +141,9 @@ class Relay:
                 await self._ask(probe)
             stalled = now - self.progress.moved
             if stalled > self.progress.patience():
-                raise Broken(f"its engine has made no step for {stalled:.1f} s")
+                raise Broken(
+                    f"its engine has made no step for {stalled:.1f} s", code="DECODE_TIMEOUT"
+                )
 
     async def _ask(self, probe: Callable[[], Awaitable[WorkerHealth]]) -> None:
         try:

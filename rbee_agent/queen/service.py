@@ -29,6 +29,7 @@ from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.deployments import Deployments
 from rbee_agent.queen.dispatch import Dispatcher
 from rbee_agent.queen.feed import Feed
+from rbee_agent.queen.forecast import Forecast
 from rbee_agent.queen.gauges import gauges
 from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.hosts import Hosts
@@ -37,8 +38,10 @@ from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.pools import Pools
 from rbee_agent.queen.prediction import Predictor
+from rbee_agent.queen.queue import TaskQueue
 from rbee_agent.queen.recovery import recover
 from rbee_agent.queen.registry import Registry
+from rbee_agent.queen.reporting import Reporter
 from rbee_agent.queen.sessions import Sessions
 from rbee_agent.queen.statics import Statics, StaticWorker
 from rbee_agent.queen.stream import ClientFrame
@@ -91,13 +94,16 @@ class Queen:
         self.metrics = QueenMetrics()
         self.registry = Registry(self.feed, clock)
         self.sessions = Sessions(clock, settings.session_ttl_s)
+        queue = TaskQueue()
+        forecast = Forecast(Predictor(), queue, self.registry, self.sessions)
         self.tasks = Tasks(
             store,
             self.feed,
             clock,
             sessions=self.sessions,
             metrics=self.metrics,
-            predictor=Predictor(),
+            queue=queue,
+            forecast=forecast,
         )
         self.journals = Journals(options.places.journals)
         self.catalog = Catalog(store, self.feed, self.registry, options.builtin)
@@ -154,11 +160,13 @@ class Queen:
             clock=clock,
             new_id=options.new_id,
             policy=self.policy,
+            forecast=forecast,
             on_accepted=self._accepted,
         )
         self.feed.source("policy", self._policy_data)
         self.tap = Tap(self.tasks, clock)
         self.ready = False
+        self._reporter = Reporter(self.tasks, self.deployments.steps)
         self._session = session
         self._group: asyncio.TaskGroup | None = None
         self._log = logs.get("queen")
@@ -167,7 +175,8 @@ class Queen:
         self.tasks.later = self.later
         self.tasks.own = self.own
         self.tasks.on_end = self.tap.ended
-        self.metrics.watch(lambda: gauges(self.tasks.queue, self.registry))
+        self.registry.on_loaded = self.metrics.model_load_seconds.observe
+        self.metrics.watch(lambda: gauges(self.tasks.queue, self.registry, self.catalog))
 
     @classmethod
     async def open(cls, options: QueenOptions) -> Queen:
@@ -424,13 +433,7 @@ class Queen:
         for task in self.tasks.queue.promote(now - self.settings.promote_after_s):
             self.tasks.changed(task)
         self.sessions.sweep()
-        self._report(now)
-
-    def _report(self, now: float) -> None:
-        """Tell the callers who read how it goes: their place, or speed and budgets."""
-        for task in list(self.tasks.queue.open.values()):
-            if task.stream.readers:
-                self.tasks.report(task, now)
+        self._reporter.report_all(now)
 
     async def _forget(self) -> None:
         try:

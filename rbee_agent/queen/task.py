@@ -46,6 +46,8 @@ class Task:
     profile: str | None = None
     prompt_sha256: str | None = None
     """Proof of how the first worker read the prompt."""
+    context: int = 0
+    """Tokens of context that a worker must have: one with less has refused it."""
     resumed: int = 0
     failures: int = 0
     """Attempts in a row that broke without one new token."""
@@ -58,6 +60,8 @@ class Task:
     on_time_probability: float | None = None
     predicted_start_ms: int | None = None
     decision: Decision | None = None
+    moves: list[dict[str, Any]] = field(default_factory=list)
+    """Workers that failed it, in order: their ids, why, and when (UTC)."""
     lost_reason: str | None = None
     """Set when the fleet says that its worker is gone, before its runner is stopped."""
     runner: asyncio.Task[None] | None = None

@@ -17,9 +17,9 @@ from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fleet import Worker
+from rbee_agent.queen.forecast import Forecast
 from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.placement import as_data
-from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.queue import TaskQueue
 from rbee_agent.queen.relay import error_frame
 from rbee_agent.queen.sessions import Sessions
@@ -52,12 +52,13 @@ class Tasks:
         *,
         sessions: Sessions,
         metrics: QueenMetrics,
-        predictor: Predictor,
+        queue: TaskQueue,
+        forecast: Forecast,
     ) -> None:
-        self.queue = TaskQueue()
+        self.queue = queue
         self.sessions = sessions
         self.metrics = metrics
-        self.predictor = predictor
+        self.forecast = forecast
         self.ending: dict[str, Task] = {}
         """Ended, but not in the store yet."""
         self.recent: OrderedDict[str, TaskInfo] = OrderedDict()
@@ -104,33 +105,6 @@ class Tasks:
         if task.state is TaskState.QUEUED and not task.stream.started:
             task.stream.aside("queued", task.queued_frame(self.queue.position(task) or 0))
 
-    def report(self, task: Task, now: float) -> None:
-        """Once a second, for a task that somebody reads: its place, or how fast it goes."""
-        if task.state is TaskState.QUEUED:
-            position = self.queue.position(task) or 0
-            if (position, task.waiting_for) != task.told:
-                task.told = (position, task.waiting_for)
-                self.say_queued(task)
-            return
-        tokens = task.stream.last_index + 1
-        made, task.reported = tokens - task.reported, tokens
-        frame: dict[str, Any] = {
-            "type": "metrics",
-            "queue_depth": self.queue.depth,
-            "tokens_per_s": round(made / max(0.001, now - task.reported_at), 1),
-        }
-        task.reported_at = now
-        if task.deadline is not None:
-            frame["time_budget_remaining_ms"] = max(0, round((task.deadline - now) * 1000))
-            if task.on_time_probability is not None:
-                frame["on_time_probability"] = task.on_time_probability
-        limit = self.sessions.token_limit(task)
-        if limit is not None:
-            frame["tokens_budget_remaining"] = max(0, limit - tokens)
-        if task.request.session_id is not None:
-            frame["kv_warmth"] = 1.0 if self.sessions.worker_of(task) == task.worker_id else 0.0
-        task.stream.aside("metrics", json.dumps(frame, separators=(",", ":")))
-
     def placed(self, task: Task, worker: Worker) -> None:
         """A worker takes the task."""
         self.queue.take(task)
@@ -167,6 +141,7 @@ class Tasks:
         else:
             task.state = TaskState.QUEUED
         task.worker_id = None
+        task.moves.append({"worker_id": worker.info.id, "reason": reason, "at": self._clock.utc()})
         task.waiting_for = f"worker {worker.info.id} failed it ({reason})"
         what = "its stream goes on elsewhere" if task.has_output else "it is tried elsewhere"
         self.tell(task, f"worker {worker.info.id} failed: {reason}; {what}")
@@ -284,7 +259,10 @@ class Tasks:
     def _decision(self, task: Task) -> str | None:
         if task.decision is None:
             return None
-        return json.dumps(as_data(task.decision), separators=(",", ":"))
+        data = as_data(task.decision)
+        if task.moves:
+            data["moves"] = task.moves
+        return json.dumps(data, separators=(",", ":"))
 
     def _count(self, task: Task, now: float) -> None:
         took = now - task.accepted
@@ -297,8 +275,7 @@ class Tasks:
         metrics.tokens_cached.inc(task.tokens_cached)
         if tokens > 1 and task.first_token is not None:
             metrics.inter_token_seconds.observe((now - task.first_token) / (tokens - 1))
-        if task.placed is not None and task.state is TaskState.DONE:
-            self.predictor.served(task.model, now - task.placed)
+        self.forecast.ended(task, now)
         self.sessions.finish(task, round(took * 1000))
         self.recent[task.job_id] = task.info()
         while len(self.recent) > RECENT:

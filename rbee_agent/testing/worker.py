@@ -91,6 +91,7 @@ class FakeWorker:
         faults: what goes wrong.
         fingerprint: of its pretended model file.
         profile: id of its pretended exact profile.
+        context: tokens that a slot holds; a prompt of more words is refused.
     """
 
     def __init__(
@@ -104,8 +105,10 @@ class FakeWorker:
         fingerprint: str = "f" * 64,
         profile: str = "profile-a",
         node_id: str = "node-1",
+        context: int = 4096,
     ) -> None:
         self.id = worker_id
+        self.context = context
         self.model = model
         self.slots = slots
         self.token_s = token_s
@@ -158,7 +161,7 @@ class FakeWorker:
             url=self.url,
             token=self.token,
             slots=self.slots,
-            context=4096,
+            context=self.context,
             incarnation=self.incarnation,
             profile=ExactProfile(
                 id=self.profile,
@@ -182,7 +185,7 @@ class FakeWorker:
                 model=self.model,
                 fingerprint=self.fingerprint,
                 slots=self.slots,
-                context=4096,
+                context=self.context,
                 step=self.step,
             ).dump()
         )
@@ -199,6 +202,8 @@ class FakeWorker:
         faults = self._faults_now()
         if faults.refuse_code is not None:
             return _error(400, faults.refuse_code, "refused on command")
+        if len(prompt_text(job).split()) > self.context:
+            return _error(400, "CONTEXT_LENGTH_EXCEEDED", "the prompt does not fit")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:

@@ -101,7 +101,7 @@ async def with_policy(registry: Registry) -> None:
         began = time.perf_counter()
         need = Need("m")
         usable = usable_workers(registry.index("m"), need)
-        fleet = fleet_data(usable, waiting=0, running=0)
+        fleet = fleet_data(registry.index("m"), waiting=0, running=0)
         named = await helper.call("place", TASK, worker_data(usable, need), fleet)
         decision = decide(registry.index("m"), need, prefer=named)
         took.append((time.perf_counter() - began) * 1000)

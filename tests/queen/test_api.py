@@ -331,22 +331,41 @@ async def test_the_openapi_document_describes_what_is_served(caller):
         assert str(reply.status_code) in get["responses"], path
 
 
-async def test_explain_reads_like_sentences(caller, hive):
-    """A waiting, a finished and a refused task each say why in words."""
-    worker = FakeWorker("w1", slots=1)
-    worker.gate = asyncio.Event()
-    await hive.add(worker)
-    await caller.register(hive)
-    runs = await caller.submit()
-    waits = await caller.submit()
-    waiting = (await caller.http.get(f"/v2/tasks/{waits['job_id']}/explain")).json()
-    assert "all 1 slots of w1" not in waiting["text"]
-    assert "all 1 slots of worker w1 are busy" in waiting["text"]
-    worker.gate.set()
-    await caller.events(runs["job_id"])
-    done = (await caller.http.get(f"/v2/tasks/{runs['job_id']}/explain")).json()
-    assert "ended well" in done["text"]
-    assert "w1 on node-1: chosen" in done["text"]
+CONTRACT_METRICS = {
+    f"rbee_{name}"
+    for name in [
+        "tasks_enqueued_total",
+        "tasks_started_total",
+        "tasks_finished_total",
+        "tasks_canceled_total",
+        "tasks_rejected_total",
+        "tasks_resumed_total",
+        "queue_depth",
+        "workers",
+        "nodes",
+        "slots",
+        "vram_bytes",
+        "gpu_utilization_ratio",
+        "gpu_temperature_celsius",
+        "gpu_power_watts",
+        "kv_cache_usage_ratio",
+        "model_state",
+        "queue_wait_seconds",
+        "first_token_seconds",
+        "inter_token_seconds",
+        "task_seconds",
+        "router_overhead_seconds",
+        "placement_seconds",
+        "model_load_seconds",
+        "tokens_in_total",
+        "tokens_out_total",
+        "tokens_cached_total",
+        "placement_decisions_total",
+        "policy_errors_total",
+        "admission_backpressure_events_total",
+        "audit_entries_total",
+    ]
+}
 
 
 async def test_metrics_have_the_names_of_the_contract(caller, hive):
@@ -367,9 +386,14 @@ async def test_metrics_have_the_names_of_the_contract(caller, hive):
         "rbee_queue_wait_seconds_count 1.0",
         "rbee_first_token_seconds_count 1.0",
         "rbee_placement_seconds_count",
+        'rbee_slots{state="free"} 4.0',
+        'rbee_model_state{model="demo",state="ready"} 1.0',
+        'rbee_placement_decisions_total{fallback="no",outcome="placed",pinned="no"} 1.0',
     ):
         assert name in text, name
     assert job["job_id"] not in text
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert CONTRACT_METRICS - families == set()
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,21 @@ def test_the_index_holds_what_was_put_last(views, removed):
         expected.pop(name, None)
     assert {v.id: v for v in index} == expected
     assert [v.key for v in index] == sorted(v.key for v in expected.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.booleans()), max_size=30))
+def test_the_index_counts_the_slots_of_usable_workers(changes):
+    """Whatever was put, replaced or removed: the sums are those of the workers that are there."""
+    index = ModelIndex()
+    there: dict[str, WorkerView] = {}
+    for number, busy, usable in changes:
+        name = f"w{number}"
+        if busy > 3:
+            index.remove(name)
+            there.pop(name, None)
+            continue
+        view = WorkerView(name, "n", "p", "m", "ready" if usable else "loading", 4, busy)
+        index.put(view)
+        there[name] = view
+    ready = [view for view in there.values() if view.usable]
+    assert (index.slots, index.busy) == (4 * len(ready), sum(view.busy for view in ready))

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from rbee_agent.settings.config import QueenSettings
+from rbee_agent.testing.hive import FakeHive
 from rbee_agent.testing.queen import InProcessQueen
 from rbee_agent.testing.worker import FakeWorker
 
@@ -170,3 +171,21 @@ async def test_check_changes_nothing(caller, hive):
     reply = await caller.http.post("/v2/policy/check", json={"source": PLACE})
     assert reply.json() == {"hooks": ["place"], "answers": {"place": "w2"}}
     assert (await caller.http.get("/v2/policy")).json()["policy"] is None
+
+
+async def test_a_script_sees_the_labels_of_hosts(caller, hive):
+    """`by_label` picks the workers of a host by what its hive was labelled with."""
+    async with FakeHive("node-2") as other:
+        await hive.add(FakeWorker("w1"))
+        await other.add(FakeWorker("w2"))
+        for one, room in ((hive, "attic"), (other, "cellar")):
+            labels = {**one.registration().dump(), "labels": {"room": room}}
+            await caller.http.post("/v2/nodes/register", json=labels)
+        await caller.until(lambda: len(caller.queen.registry.workers) == 2)
+        source = (
+            "def place(task, workers, fleet):\n    return best(by_label(workers, 'room', 'cellar'))"
+        )
+        assert (await put(caller, source)).status_code == 200
+        job = await caller.submit()
+        await caller.events(job["job_id"])
+        assert (await caller.until_state(job["job_id"], "done"))["worker_id"] == "w2"

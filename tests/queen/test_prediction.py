@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 
-from rbee_agent.queen.prediction import Predictor
+from rbee_agent.queen.prediction import Predictor, Served
 
 
 def simulate(seed: int, slots: int, spread: float):
@@ -21,14 +21,14 @@ def simulate(seed: int, slots: int, spread: float):
     for _ in range(3000):
         now += random_.expovariate(slots * 0.95)
         while ended and ended[0][0] <= now:
-            predictor.served("m", heapq.heappop(ended)[1])
+            predictor.served("m", Served(0.0, heapq.heappop(ended)[1]))
         running = [end for end in running if end > now]
         waiting = [start for start in waiting if start > now]
         busy = min(slots, len([end for end in running if end > now]) - len(waiting))
         service = max(0.05, random_.gauss(1.0, spread))
         start_ms = predictor.start_ms("m", ahead=len(waiting), slots=slots, running=max(0, busy))
         left = random_.uniform(0.8, 3.0)
-        probability = predictor.on_time("m", start_ms=start_ms, left_s=left)
+        probability = predictor.on_time("m", start_ms=start_ms, left_s=left, slots=slots)
         start = max(now, heapq.heappop(free))
         end = start + service
         heapq.heappush(free, end)
@@ -67,8 +67,31 @@ def test_more_time_never_lowers_the_probability():
     """The probability grows with the time that is left."""
     predictor = Predictor()
     for seconds in (1.0, 2.0, 1.5):
-        predictor.served("m", seconds)
+        predictor.served("m", Served(0.1, seconds - 0.1, 10))
     values = [predictor.on_time("m", start_ms=500, left_s=left / 10) for left in range(1, 60)]
     assert values == sorted(values)
     assert values[0] < 0.05
     assert values[-1] > 0.95
+
+
+def test_a_longer_answer_takes_longer():
+    """What used up its limit of tokens is scaled to the new task's; what stopped by itself not."""
+    used_up = Served(0.5, 1.0, tokens=10, limit=10)
+    stopped = Served(0.5, 1.0, tokens=10, limit=100)
+
+    assert (used_up.at(20), used_up.at(5), used_up.at(None)) == (2.5, 1.0, 1.5)
+    assert (stopped.at(20), stopped.at(5)) == (1.5, 1.0)
+
+
+def test_a_task_that_runs_is_judged_by_those_that_ran_as_long():
+    """Of short and long tasks, one that outlived the short ones is a long one."""
+    predictor = Predictor()
+    for _ in range(10):
+        predictor.served("m", Served(0.0, 1.0))
+        predictor.served("m", Served(0.0, 10.0))
+
+    fresh = predictor.on_time("m", left_s=4.0)
+    late = predictor.on_time("m", left_s=4.0, ran_s=3.0)
+
+    assert 0.4 < fresh < 0.75
+    assert late < 0.35

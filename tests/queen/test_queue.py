@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from rbee_agent.contracts.tasks import TaskRequest
+from rbee_agent.queen.admission import Turns
 from rbee_agent.queen.queue import TaskQueue
 from rbee_agent.queen.task import Task
 from rbee_agent.store.journal import Journal
@@ -131,3 +132,25 @@ class QueueModel(RuleBasedStateMachine):
 
 TestQueueModel = QueueModel.TestCase
 TestQueueModel.settings = hypothesis_settings(max_examples=40, stateful_step_count=30)
+
+
+def test_refused_callers_are_sent_to_different_places():
+    """Each is told of a place that nobody else was promised, and none further than the queue."""
+    turns = Turns()
+
+    told = [turns.wait_s(100.0, step=2.0, places=4) for _ in range(6)]
+
+    assert told == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0]
+    assert turns.wait_s(107.0, step=2.0, places=4) == 3.0
+    assert turns.wait_s(200.0, step=2.0, places=4) == 2.0
+
+
+def test_a_new_task_is_told_the_place_that_it_gets():
+    """Before it waits, the queue says how many will be served before it."""
+    queue = TaskQueue()
+    for number in range(12):
+        priority = "batch" if number % 4 == 0 else "interactive"
+        fresh = task(session="abc"[number % 3], priority=priority)
+        said = queue.ahead_of_new(fresh)
+        queue.push(fresh)
+        assert said == queue.position(fresh)

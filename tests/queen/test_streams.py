@@ -305,3 +305,41 @@ async def test_the_seam_for_other_apis(caller, hive):
         await task.taken.wait()
     assert task.error.code == "CONTEXT_LENGTH_EXCEEDED"
     await frames.aclose()
+
+
+async def test_a_long_prompt_finds_the_worker_with_room(caller, hive):
+    """What one worker refuses as too long is given to one with a larger context, uncounted."""
+    await hive.add(FakeWorker("w1", context=8))
+    await hive.add(FakeWorker("w2", context=64))
+    await caller.register(hive)
+    job = await caller.submit(prompt="bee " * 20)
+    assert (await caller.events(job["job_id"]))[-1].event == "end"
+    assert (await caller.until_state(job["job_id"], "done"))["worker_id"] == "w2"
+    too_long = await caller.submit(prompt="bee " * 100)
+    last = json.loads((await caller.events(too_long["job_id"]))[-1].data)
+    assert last["code"] == "CONTEXT_LENGTH_EXCEEDED"
+
+
+async def test_a_session_is_cold_when_its_worker_is_gone(caller, hive):
+    """Its prefix went with the worker: the session's page no longer says warm."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    job = await caller.submit(session_id="s")
+    await caller.events(job["job_id"])
+    assert (await caller.http.get("/v2/sessions/s")).json()["kv_warmth"] == 1.0
+    await hive.kill("w1")
+    await caller.until(lambda: not caller.queen.registry.workers)
+    assert (await caller.http.get("/v2/sessions/s")).json()["kv_warmth"] == 0.0
+
+
+async def test_an_engine_that_hangs_everywhere_is_a_decode_timeout(caller, hive, monkeypatch):
+    """Out of attempts, the code says that engines made no progress, not that workers died."""
+    monkeypatch.setattr("rbee_agent.queen.relay.HUNG_UNKNOWN_S", 0.3)
+    monkeypatch.setattr("rbee_agent.queen.relay.HUNG_LEAST_S", 0.3)
+    monkeypatch.setattr("rbee_agent.queen.dispatch.ATTEMPTS", 2)
+    for name in ("w1", "w2"):
+        await hive.add(FakeWorker(name, faults=Faults(stall_after=0, times=9)))
+    await caller.register(hive)
+    job = await caller.submit()
+    last = json.loads((await caller.events(job["job_id"]))[-1].data)
+    assert last["code"] == "DECODE_TIMEOUT"

@@ -18,7 +18,8 @@ from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.http.sse import SseWriter
 from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
-from rbee_agent.queen.explain import explain_task, explain_text
+from rbee_agent.queen.explain import explain_task
+from rbee_agent.queen.explain_words import explain_text
 from rbee_agent.queen.recovery import origin_of
 from rbee_agent.queen.service import Queen, no_task
 from rbee_agent.queen.stream import LAST_ID, ClientFrame, rebuilt
@@ -179,9 +180,13 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def explain(request: web.Request) -> web.Response:
-    """Why a task ran where it ran, or why it waits."""
+    """Why a task ran where it ran, why it waits, or why it was refused."""
     queen, who = queen_of(request), who_of(request)
     job_id = request.match_info["id"]
+    refusal = queen.admission.refusals.find(job_id)
+    if refusal is not None and who.may_read(refusal.owner):
+        data = refusal.data()
+        return json_response({**data, "text": explain_text(data)})
     info = await queen.find_info(job_id, who)
     task = queen.tasks.find(job_id)
     record = await queen.store.task(job_id) if task is None else None
