@@ -146,6 +146,7 @@ class RbeeApp(App[ExitCode]):
         self.feed: LiveFeed | None = None
         self.actions = Actions(self, link)
         self._offered = False
+        self._shown_at = 0.0
         self.themes: Found = find_themes((bundled_folder(), *setup.theme_folders))
         for theme_file in self.themes.themes.values():
             self.register_theme(theme_file.theme())
@@ -177,6 +178,7 @@ class RbeeApp(App[ExitCode]):
     def publish(self, view: View) -> None:
         """Take the newest view and show it where it is seen."""
         self.view = replace(view, zone=self.setup.zone)
+        self._shown_at = self.setup.now()
         self.actions.fleet_changed()
         self._show()
         self._offer_start()
@@ -190,6 +192,9 @@ class RbeeApp(App[ExitCode]):
             self.actions.first_run()
 
     def _tick(self) -> None:
+        """Ages go on also while nothing comes."""
+        if self.setup.now() - self._shown_at < TICK_S / 2:
+            return
         self.view = replace(self.view, now=self.setup.now())
         self._show()
 

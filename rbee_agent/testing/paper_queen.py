@@ -54,6 +54,8 @@ class PaperQueen:
     telemetry: Callable[[float], list[Telemetry]] = lambda _now: []
     tokens_per_s: float = 40.0
     max_tokens: int = 10_000
+    telemetry_interval_s: float = TELEMETRY_INTERVAL_S
+    """How often `telemetry` is asked for what is due."""
     now: Callable[[], float] = time.time
     url: str = ""
     cancelled: list[str] = field(default_factory=list)
@@ -116,6 +118,16 @@ class PaperQueen:
         self._told.append(narration)
         self._tell("narration", narration, durable=True)
 
+    @property
+    def running(self) -> int:
+        """Tasks that stream now."""
+        return len(self._running)
+
+    def begin(self, task: TaskInfo) -> None:
+        """Let a task stream from now on, as if somebody had sent it."""
+        self._running[task.job_id] = (task, self.now(), 0)
+        self.change("task", task.job_id, task)
+
     def break_feeds(self) -> None:
         """Close every event stream, as a queen that restarts does."""
         for queue in self._feeds:
@@ -141,12 +153,15 @@ class PaperQueen:
         await response.write(
             encode(snapshot.dump_json(), event="snapshot", id=f"paper-{self._seq}")
         )
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.telemetry_interval_s
         try:
             while True:
                 try:
-                    async with asyncio.timeout(TELEMETRY_INTERVAL_S):
+                    async with asyncio.timeout_at(due):
                         data = await queue.get()
                 except TimeoutError:
+                    due = max(due + self.telemetry_interval_s, loop.time())
                     data = b"".join(
                         encode(value.dump_json(), event="telemetry")
                         for value in self.telemetry(self.now())
@@ -223,8 +238,7 @@ class PaperQueen:
             created_at=self.now(),
             worker_id=worker,
         )
-        self._running[job] = (info, self.now(), 0)
-        self.change("task", job, info)
+        self.begin(info)
         self.narrate(f"{job} runs on {worker}", noun="task", id=job)
         return _json(Accepted(job_id=job, state=TaskState.RUNNING), status=202)
 

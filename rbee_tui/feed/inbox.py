@@ -2,7 +2,7 @@
 
 - durable events (snapshot, change, narration): never dropped. More than `MAX_EVENTS` waiting means
   that we cannot keep up one by one: the inbox empties itself and asks for a new snapshot.
-- telemetry: the newest of each node is kept, older ones are replaced.
+- telemetry: the newest of each node is kept, older ones are replaced; it may wait longer.
 - tap chunks: the text of each stream is joined; above `MAX_TEXT` characters in all the oldest go,
   and are counted.
 """
@@ -71,16 +71,19 @@ class Inbox:
         """Count a message that could not be read."""
         self._unreadable += 1
 
-    def take(self) -> Batch:
-        """Everything that waits, in an order that can be applied."""
-        batch = Batch([*self._durable, *self._telemetry.values()], [], self._unreadable)
+    def take(self, *, telemetry: bool = True) -> Batch:
+        """Everything that waits, in an order that can be applied; telemetry only where asked."""
+        batch = Batch([*self._durable], [], self._unreadable)
+        if telemetry:
+            batch.events += self._telemetry.values()
+            self._telemetry = {}
         if self._streams:
             streams = list(self._streams.values())
             batch.chunks.append(
                 TapChunk(at=self._tap_at, streams=streams, dropped=self._tap_dropped)
             )
         batch.text_dropped, self._text_dropped = self._text_dropped, 0
-        self._durable, self._telemetry, self._streams = [], {}, {}
+        self._durable, self._streams = [], {}
         self._unreadable = self._text = 0
         return batch
 

@@ -1,7 +1,8 @@
 """The live feed: connect, take the snapshot, follow, reconnect; at most ten views a second.
 
 Nothing is polled: the flush sleeps until something came, and then waits out the rest of its
-interval so that a burst becomes one repaint.
+interval so that a burst becomes one repaint. Telemetry, which comes from each host when it likes,
+is gathered for longer: numbers that change twice a second can be read, and cost little.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
+from rbee_agent.contracts.nodes import Telemetry
 from rbee_agent.errors import EXIT_NOT_ALLOWED, RbeeError
 from rbee_agent.wire.sse import ServerEvent
 from rbee_tui.feed.inbox import Inbox
@@ -24,6 +26,7 @@ from rbee_tui.state.streams import apply_chunks, settle
 from rbee_tui.state.view import View
 
 FLUSH_INTERVAL_S: Final = 0.1
+TELEMETRY_INTERVAL_S: Final = 0.5
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_MOST_S: Final = 5.0
 
@@ -35,6 +38,7 @@ class Timing:
     now: Callable[[], float]
     """Unix seconds."""
     flush_interval_s: float = FLUSH_INTERVAL_S
+    telemetry_interval_s: float = TELEMETRY_INTERVAL_S
     jitter: Callable[[], float] = random.random
 
 
@@ -54,6 +58,9 @@ class LiveFeed:
         self._inbox = Inbox()
         self._wake = asyncio.Event()
         self._retry_now = asyncio.Event()
+        self._gathering = False
+        """Telemetry waits for more of it."""
+        self._gathered = False
         self.view = View(link=Link(url=url, since=timing.now()), now=timing.now())
 
     async def run(self) -> None:
@@ -125,6 +132,20 @@ class LiveFeed:
         else:
             if event is not None:
                 self._inbox.put(event)
+                if isinstance(event.payload, Telemetry):
+                    self._gather()
+                    return
+        self._wake.set()
+
+    def _gather(self) -> None:
+        """Show telemetry together, a while after the first of it came."""
+        if not self._gathering:
+            self._gathering = True
+            wait = self._timing.telemetry_interval_s
+            asyncio.get_running_loop().call_later(wait, self._show_gathered)
+
+    def _show_gathered(self) -> None:
+        self._gathering, self._gathered = False, True
         self._wake.set()
 
     async def _wait_to_retry(self, attempts: int, problem: str) -> None:
@@ -168,7 +189,8 @@ class LiveFeed:
     def flush(self) -> None:
         """Apply what waits and publish the view."""
         now = self._timing.now()
-        batch = self._inbox.take()
+        batch = self._inbox.take(telemetry=self._gathered)
+        self._gathered = False
         fleet, streams = self.view.fleet, self.view.streams
         if batch.events:
             fleet = reduce_all(fleet, batch.events)

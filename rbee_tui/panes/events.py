@@ -8,7 +8,7 @@ from rbee_agent.contracts.events import Narration
 from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import LEVEL, status
 from rbee_tui.state.view import View
-from rbee_tui.widgets.live_table import Column, Row
+from rbee_tui.widgets.rows import Column, Row, Rows
 
 COLUMNS: Final = (
     Column("time", "TIME", 8),
@@ -18,12 +18,12 @@ COLUMNS: Final = (
 )
 
 
-def rows(view: View, *, last: int | None = None) -> list[Row]:
+def rows(view: View, *, last: int | None = None) -> Rows:
     """The newest `last` events (None: all that are kept), oldest first."""
     told = view.fleet.narration
     if last is not None:
         told = told[max(0, len(told) - last) :]
-    return [_row(view, narration) for narration in told]
+    return Rows([str(one.seq) for one in told], lambda at: _row(view, told[at]))
 
 
 def _row(view: View, narration: Narration) -> Row:

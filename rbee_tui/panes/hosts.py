@@ -11,8 +11,8 @@ from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import NODE, WORKER, age_tone, status
 from rbee_tui.state.units import percent, size, span
 from rbee_tui.state.view import View
-from rbee_tui.widgets.live_table import Column, Row
 from rbee_tui.widgets.meters import EMPTY, sparkline, stacked
+from rbee_tui.widgets.rows import Column, Row, Rows
 from rbee_tui.widgets.tones import Cell, Piece
 
 BAR: Final = 12
@@ -36,20 +36,21 @@ COLUMNS: Final = (
 )
 
 
-def rows(view: View) -> list[Row]:
+def rows(view: View) -> Rows:
     """The hosts in the order of their names, each with its devices."""
-    found: list[Row] = []
-    for node in sorted(view.fleet.nodes.values(), key=lambda n: (n.hostname or n.id, n.id)):
-        age = view.fleet.age(node.id, view.now)
-        dim = not view.link.live or node.state is NodeState.OFFLINE
-        for at, device in enumerate(node.devices or [_no_device()]):
-            found.append(_row(view, node, device, age=age, first=at == 0, dim=dim))
-    return found
+    nodes = sorted(view.fleet.nodes.values(), key=lambda n: (n.hostname or n.id, n.id))
+    found = [
+        (node, device, at == 0)
+        for node in nodes
+        for at, device in enumerate(node.devices or [_no_device()])
+    ]
+    return Rows([f"{node.id}/{device.id}" for node, device, _ in found],
+                lambda at: _row(view, *found[at]))  # fmt: skip
 
 
-def _row(
-    view: View, node: NodeInfo, device: Device, *, age: float | None, first: bool, dim: bool
-) -> Row:
+def _row(view: View, node: NodeInfo, device: Device, first: bool) -> Row:
+    age = view.fleet.age(node.id, view.now)
+    dim = not view.link.live or node.state is NodeState.OFFLINE
     state = status(NODE, node.state)
     name: tuple[Piece, ...] = (("└", "muted"),)
     if first:

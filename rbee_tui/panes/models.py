@@ -9,8 +9,8 @@ from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.state.fleet import Fleet
 from rbee_tui.state.units import percent, size, span
 from rbee_tui.state.view import View
-from rbee_tui.widgets.live_table import Column, Row
 from rbee_tui.widgets.meters import bar
+from rbee_tui.widgets.rows import Column, Row, Rows
 from rbee_tui.widgets.tones import Cell
 
 COLUMNS: Final = (
@@ -41,9 +41,11 @@ def hosts_of(fleet: Fleet, model_id: str) -> list[str]:
     )
 
 
-def rows(view: View) -> list[Row]:
+def rows(view: View) -> Rows:
     """The catalog by name."""
-    return [_row(view, view.fleet.models[name]) for name in sorted(view.fleet.models)]
+    models = view.fleet.models
+    names = sorted(models)
+    return Rows(names, lambda at: _row(view, models[names[at]]))
 
 
 def _row(view: View, model: CatalogModel) -> Row:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from rbee_tui.state.select import Filter, select
 from rbee_tui.state.view import View
 from rbee_tui.widgets.facts import Fact
-from rbee_tui.widgets.live_table import Column, Row
+from rbee_tui.widgets.rows import Column, Rows
 
-__all__ = ["Fact", "NounPane", "no_rows"]
+__all__ = ["Fact", "NounPane", "no_rows", "selected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class NounPane:
     noun: str
     title: str
     columns: tuple[Column, ...]
-    rows: Callable[[View], Sequence[Row]]
+    rows: Callable[[View], Rows]
     facts: Callable[[View, str], list[Fact]]
     """Everything known of the one with that id; empty where it is gone."""
     empty: str
@@ -34,3 +35,10 @@ def no_rows(view: View, wanted: str, empty: str) -> str:
     if view.fleet.queen is None:
         return "nothing was heard from the queen yet"
     return f"nothing matches /{wanted} (Esc clears it)" if wanted else empty
+
+
+def selected(rows: Rows, wanted: Filter, sort: tuple[int, bool] | None = None) -> Rows:
+    """The rows that pass, in order; where nothing is asked for, no row is looked at."""
+    if sort is None and not wanted.words and not wanted.without:
+        return rows
+    return Rows.of(select(list(rows), wanted, sort))

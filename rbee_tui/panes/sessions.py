@@ -9,7 +9,7 @@ from typing import Any, Final
 from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.state.units import MISSING, percent, span
 from rbee_tui.state.view import View
-from rbee_tui.widgets.live_table import Column, Row
+from rbee_tui.widgets.rows import Column, Row, Rows
 from rbee_tui.widgets.tones import Cell
 
 COLUMNS: Final = (
@@ -73,9 +73,10 @@ def _all(view: View) -> dict[str, Mapping[str, Any]]:
     return known
 
 
-def rows(view: View) -> list[Row]:
+def rows(view: View) -> Rows:
     """The sessions by id."""
-    return [_row(view, name, value) for name, value in sorted(_all(view).items())]
+    known = sorted(_all(view).items())
+    return Rows([name for name, _ in known], lambda at: _row(view, *known[at]))
 
 
 def _number(value: Mapping[str, Any], *names: str) -> float | None:

@@ -9,7 +9,7 @@ from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import TASK, status
 from rbee_tui.state.units import millis, percent, span
 from rbee_tui.state.view import View
-from rbee_tui.widgets.live_table import Column, Row
+from rbee_tui.widgets.rows import Column, Row, Rows
 from rbee_tui.widgets.tones import Cell
 
 COLUMNS: Final = (
@@ -29,7 +29,7 @@ COLUMNS: Final = (
 _ORDER: Final = {TaskState.QUEUED: 1, TaskState.RUNNING: 0}
 
 
-def rows(view: View) -> list[Row]:
+def rows(view: View) -> Rows:
     """Running tasks first, then the queue by place, then the ended ones, newest first."""
     tasks = sorted(
         view.fleet.tasks.values(),
@@ -40,7 +40,7 @@ def rows(view: View) -> list[Row]:
             t.job_id,
         ),
     )
-    return [_row(view, task) for task in tasks]
+    return Rows([task.job_id for task in tasks], lambda at: _row(view, tasks[at]))
 
 
 def _row(view: View, task: TaskInfo) -> Row:

@@ -9,8 +9,8 @@ from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import WORKER, status
 from rbee_tui.state.units import percent, rate, size, span
 from rbee_tui.state.view import View
-from rbee_tui.widgets.live_table import Column, Row
 from rbee_tui.widgets.meters import sparkline
+from rbee_tui.widgets.rows import Column, Row, Rows
 from rbee_tui.widgets.tones import Cell, Piece
 
 MOST_SLOT_MARKS: Final = 4
@@ -29,10 +29,10 @@ COLUMNS: Final = (
 )
 
 
-def rows(view: View) -> list[Row]:
+def rows(view: View) -> Rows:
     """The workers by model, then by id, so that rows keep their place."""
     order = sorted(view.fleet.workers.values(), key=lambda w: (w.model, w.id))
-    return [_row(view, worker) for worker in order]
+    return Rows([worker.id for worker in order], lambda at: _row(view, order[at]))
 
 
 def _row(view: View, worker: WorkerInfo) -> Row:

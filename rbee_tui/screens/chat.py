@@ -226,6 +226,7 @@ class Chat(FleetScreen):
         self.talk.turns.clear()
         self._pending = ""
         self.query_one("#talk", TokenView).set_text("")
+        self.center.actions.say("a new conversation")
 
     def action_copy(self) -> None:
         """Copy the conversation."""

@@ -13,6 +13,8 @@ from rbee_tui.panes.noun import no_rows
 from rbee_tui.panes.prompt_bar import PromptBar, PromptInput, offered
 from rbee_tui.panes.stream_wall import StreamWall
 from rbee_tui.screens.base import FleetScreen
+from rbee_tui.state.fleet import Fleet
+from rbee_tui.state.link import Link
 from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import CANCEL, SPAWN, STOP
 from rbee_tui.verbs.verb import Target, Verb
@@ -51,6 +53,10 @@ class Overview(FleetScreen):
     Overview.-wide #events { height: 1fr; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: tuple[Fleet | None, Link | None, int] = (None, None, 0)
+
     def body(self) -> ComposeResult:
         """The panes from the metal upwards."""
         with Vertical(id="panes"):
@@ -71,6 +77,13 @@ class Overview(FleetScreen):
     def show(self, view: View) -> None:
         """Draw the view."""
         super().show(view)
+        self.query_one(StreamWall).show(view, hidden=not self.center.text_shown)
+        self.query_one(PromptBar).show(view)
+        # Tokens come ten times a second; the tables have nothing new of them.
+        seen = (view.fleet, view.link, int(view.now))
+        if seen[0] is self._seen[0] and seen[1:] == self._seen[1:]:
+            return
+        self._seen = seen
         for name, rows, empty in (
             ("#hosts", hosts.rows(view), NO_HOST),
             ("#workers", workers.rows(view), workers.PANE.empty),
@@ -78,13 +91,11 @@ class Overview(FleetScreen):
             table = self.query_one(name, LiveTable)
             table.set_rows(rows)
             table.say_empty(no_rows(view, "", empty))
-        self.query_one(StreamWall).show(view, hidden=not self.center.text_shown)
         table = self.query_one("#events", LiveTable)
         follow = not table.has_focus
         table.set_rows(events.rows(view, last=200))
         if follow:
             table.action_edge(-1)
-        self.query_one(PromptBar).show(view)
 
     def action_prompt(self) -> None:
         """Go to the prompt line."""

@@ -192,6 +192,7 @@ class PolicyScreen(FleetScreen):
         """What is in force, whatever was typed."""
         self._read = self._text
         self._load()
+        self.center.actions.say("read again what is in force")
 
     def action_back(self) -> None:
         """To the overview."""

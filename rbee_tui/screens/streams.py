@@ -10,18 +10,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widgets import Input
 
-from rbee_tui.panes.noun import no_rows
+from rbee_tui.panes.noun import no_rows, selected
 from rbee_tui.panes.status import TASK, status
 from rbee_tui.panes.stream_wall import StreamWall
 from rbee_tui.screens.base import FleetScreen
-from rbee_tui.state.select import Filter, select
+from rbee_tui.state.select import Filter
 from rbee_tui.state.streams import Stream, Streams
 from rbee_tui.state.units import rate
 from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import CANCEL
 from rbee_tui.verbs.verb import Target
 from rbee_tui.widgets.filter_input import FilterInput
-from rbee_tui.widgets.live_table import Column, LiveTable, Row
+from rbee_tui.widgets.live_table import LiveTable
+from rbee_tui.widgets.rows import Column, Row, Rows
 from rbee_tui.widgets.tones import content
 
 COLUMNS = (
@@ -82,8 +83,9 @@ class StreamsScreen(FleetScreen):
         """Draw the view; while paused, the streams as they were."""
         super().show(view)
         streams = self._frozen if self._frozen is not None else view.streams
-        rows = [self._row(view, stream) for stream in streams.focus_order()]
-        shown = select(rows, Filter.parse(self._filter))
+        order = streams.focus_order()
+        rows = Rows([one.job_id for one in order], lambda at: self._row(view, order[at]))
+        shown = selected(rows, Filter.parse(self._filter))
         table = self.query_one("#table", LiveTable)
         table.set_rows(shown)
         table.say_empty(no_rows(view, self._filter, "no stream yet: p sends a prompt"))
@@ -93,7 +95,7 @@ class StreamsScreen(FleetScreen):
         wanted = f" /{self._filter}" if self._filter else ""
         dropped = f" · {lost} characters dropped" if lost else ""
         table.border_title = content(f"streams {len(shown)}/{len(rows)}{wanted}{dropped}")
-        chosen = {row.key for row in shown} if self._alone is None else {self._alone}
+        chosen = set(shown.keys) if self._alone is None else {self._alone}
         kept = {job: stream for job, stream in streams.by_job.items() if job in chosen}
         wall_view = replace(view, streams=replace(streams, by_job=kept))
         self.query_one(StreamWall).show(wall_view, hidden=not self.center.text_shown)

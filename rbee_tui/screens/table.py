@@ -14,17 +14,18 @@ from textual.widgets import Input
 from rbee_agent.errors import NotFound
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.panes import events, hosts, models, sessions, tasks, workers
-from rbee_tui.panes.noun import NounPane, no_rows
+from rbee_tui.panes.noun import NounPane, no_rows, selected
 from rbee_tui.panes.prompt_bar import offered
 from rbee_tui.screens.base import FleetScreen
 from rbee_tui.state.clean import clean_json
-from rbee_tui.state.select import Filter, select
+from rbee_tui.state.select import Filter
 from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import SPAWN, by_name, verbs_for
 from rbee_tui.verbs.verb import Target, Verb
 from rbee_tui.widgets.facts import Facts
 from rbee_tui.widgets.filter_input import FilterInput
-from rbee_tui.widgets.live_table import LiveTable, Row
+from rbee_tui.widgets.live_table import LiveTable
+from rbee_tui.widgets.rows import Row
 from rbee_tui.widgets.tones import content, plain
 
 MOST_ASKED = 50
@@ -124,10 +125,10 @@ class TableScreen(FleetScreen):
         """Draw the view."""
         super().show(view)
         rows = self.PANE.rows(view)
-        shown = select(rows, Filter.parse(self._filter), self._sort_at())
+        shown = selected(rows, Filter.parse(self._filter), self._sort_at())
         table = self.table
         table.sort = self._sort
-        at_end = not table.rows or table.cursor is table.rows[-1]
+        at_end = not table.rows or table.cursor_at == len(table.rows) - 1
         table.set_rows(shown)
         table.say_empty(no_rows(view, self._filter, self.PANE.empty))
         if self.PANE.newest_last and at_end and self._sort is None:
@@ -162,6 +163,8 @@ class TableScreen(FleetScreen):
         self.refresh_view()
 
     def _select(self, id: str) -> bool:
+        if self.table.select(id):
+            return True
         for row in self.table.rows:
             if id in (row.key, self._about(row)):
                 return self.table.select(row.key)

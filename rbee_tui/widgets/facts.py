@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rbee_tui.widgets.live_table import Column, LiveTable, Row
+from rbee_tui.widgets.live_table import LiveTable
+from rbee_tui.widgets.rows import Column, Row
 from rbee_tui.widgets.token_view import wrap
 from rbee_tui.widgets.tones import Cell, pieces, plain, width_of
 

@@ -1,13 +1,14 @@
 """LiveTable: a table for rows that change all the time, drawn by Textual's line API.
 
-Rows are plain values; setting them costs a comparison, and only lines that differ are drawn again.
+Rows are plain values, looked at only where they are seen; setting them costs a comparison of
+those, and only lines that differ are drawn again.
 The cursor belongs to a row's key, so it stays on its row when the order changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -21,47 +22,11 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from rbee_tui.widgets.tones import TONE_CLASSES, TONE_CSS, Cell, fitted, plain, segments
+from rbee_tui.widgets.rows import Column, Row, Rows
+from rbee_tui.widgets.tones import TONE_CLASSES, TONE_CSS, fitted, plain, segments
 
 GAP = 1
 """Blank columns between two columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column; widths are terminal columns."""
-
-    key: str
-    title: str
-    width: int
-    right: bool = False
-    grow: int = 0
-    """Share of the space that is left over; 0 keeps the width."""
-    tail: bool = False
-    """Where it is too narrow the end is shown: for text that grows."""
-    drop: int = 0
-    """Left out when there is no room, highest first; 0 always stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row; `cells` has one cell for each column, in their order."""
-
-    key: str
-    cells: tuple[Cell, ...]
-    tone: str = ""
-    """For cells that are plain text."""
-    dim: bool = False
-    """Draw the whole row as old: symbols and words stay, colours go."""
-    about: tuple[str, str] | None = field(default=None, compare=False)
-    """(noun, id) of what the row shows, where the key alone does not say it."""
-    values: tuple[float | str | None, ...] = field(default=(), compare=False)
-    """What each column is sorted by, where its text is not in order (`7.9G` and `512M`)."""
-
-    @property
-    def text(self) -> str:
-        """All cells as one text, for searching."""
-        return " ".join(plain(cell) for cell in self.cells)
 
 
 class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
@@ -147,8 +112,7 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._head = int(header)
         self.columns = tuple(columns)
         self.empty = empty
-        self.rows: tuple[Row, ...] = ()
-        self._index: dict[str, int] = {}
+        self.rows = Rows.of(())
         self._cursor_key: str | None = None
         self._cursor_at = 0
         self._layout: list[tuple[int, Column, int]] = []
@@ -157,31 +121,34 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
     @property
     def cursor(self) -> Row | None:
         """The row under the cursor."""
-        return self.rows[self._cursor_at] if self.rows else None
+        return self.rows[self._cursor_at] if self.rows.keys else None
 
-    def set_rows(self, rows: Sequence[Row]) -> None:
+    @property
+    def cursor_at(self) -> int:
+        """Which row that is, counted from 0."""
+        return self._cursor_at
+
+    def set_rows(self, rows: Rows | Sequence[Row]) -> None:
         """Show these rows, in this order; lines that stay the same are not drawn again."""
-        old, self.rows = self.rows, tuple(rows)
-        if old == self.rows:
-            return
-        self._index = {row.key: at for at, row in enumerate(self.rows)}
+        old, new = self.rows, rows if isinstance(rows, Rows) else Rows.of(rows)
+        self.rows = new
         before = self._cursor_at
-        at = self._index.get(self._cursor_key or "")
-        self._cursor_at = min(before, max(0, len(rows) - 1)) if at is None else at
-        self._cursor_key = self.rows[self._cursor_at].key if self.rows else None
-        if len(old) != len(self.rows):
+        at = new.index.get(self._cursor_key or "")
+        self._cursor_at = min(before, max(0, len(new) - 1)) if at is None else at
+        self._cursor_key = new.keys[self._cursor_at] if new.keys else None
+        if len(old) != len(new):
             self._resize()
             self.refresh()
         else:
             top = self.scroll_offset.y
             for y in range(top, min(len(old), top + self.size.height)):
-                if old[y] != self.rows[y]:
+                if old[y] != new[y]:
                     self._refresh_row(y)
         if before != self._cursor_at:
             self._refresh_row(before)
             self._refresh_row(self._cursor_at)
             self._follow_cursor()
-        if (old[before].key if old else None) != self._cursor_key:
+        if (old.keys[before] if old.keys else None) != self._cursor_key:
             self._say_moved()
 
     def say_empty(self, sentence: str) -> None:
@@ -192,7 +159,7 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def select(self, key: str) -> bool:
         """Put the cursor on the row of that key; False where there is none."""
-        at = self._index.get(key)
+        at = self.rows.index.get(key)
         if at is None:
             return False
         self._go(at)
@@ -309,10 +276,10 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
         if not self.rows:
             return
         at = min(len(self.rows) - 1, max(0, at))
-        if at == self._cursor_at and self._cursor_key == self.rows[at].key:
+        if at == self._cursor_at and self._cursor_key == self.rows.keys[at]:
             return
         before, self._cursor_at = self._cursor_at, at
-        self._cursor_key = self.rows[at].key
+        self._cursor_key = self.rows.keys[at]
         self._refresh_row(before)
         self._refresh_row(at)
         self._follow_cursor()

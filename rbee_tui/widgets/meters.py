@@ -51,6 +51,6 @@ def sparkline(values: Sequence[float], width: int, *, top: float | None = None) 
         top: the value of a full block; None takes the largest one shown.
     """
     shown = values[-width:]
-    ceiling = max(top if top is not None else max(shown, default=0.0), 1e-9)
-    line = "".join(_SPARKS[min(7, max(0, round(min(1.0, value / ceiling) * 7)))] for value in shown)
+    step = 7 / max(top if top is not None else max(shown, default=0.0), 1e-9)
+    line = "".join([_SPARKS[int(min(7.0, max(0.0, value * step)) + 0.5)] for value in shown])
     return line.rjust(width)

@@ -13,7 +13,8 @@ from textual.fuzzy import Matcher
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from rbee_tui.widgets.live_table import Column, LiveTable, Row
+from rbee_tui.widgets.live_table import LiveTable
+from rbee_tui.widgets.rows import Column, Row
 from rbee_tui.widgets.tones import content
 
 MOST_SHOWN = 100

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rbee_agent.contracts.events import Change, FleetSnapshot, QueenInfo, TapChunk, TapStream
+from rbee_agent.contracts.nodes import NodeInfo, NodeState, Telemetry
 from rbee_agent.errors import Refused, Unreachable
 from rbee_agent.wire.sse import ServerEvent
 from rbee_tui.feed import live as live_module
@@ -213,3 +214,21 @@ async def test_nothing_new_publishes_nothing() -> None:
 def _tap(text: str) -> ServerEvent:
     part = TapStream(job_id="j", model="m", tokens_out=1, text=text)
     return ServerEvent("tap", TapChunk(at=1.0, streams=[part]).dump_json())
+
+
+async def test_telemetry_is_gathered_and_changes_are_not_held_back() -> None:
+    """A change is seen at once, in front of telemetry that came before it; that is seen soon."""
+    source = Source()
+    node = NodeInfo(id="n1", state=NodeState.ONLINE)
+    snapshot = FleetSnapshot.read_json(SNAPSHOT).model_copy(update={"nodes": [node]}).dump_json()
+    async with running(source) as (_, watcher):
+        source.fleet.put_nowait(ServerEvent("snapshot", snapshot, "e-1"))
+        await watcher.until(lambda v: v.link.live and bool(v.fleet.nodes))
+        load = Telemetry(node_id="n1", at=1001.0, load_1m=7.0).dump_json()
+        source.fleet.put_nowait(ServerEvent("telemetry", load))
+        source.fleet.put_nowait(change(2, "w1"))
+        first = await watcher.until(lambda v: "w1" in v.fleet.workers)
+        then = await watcher.until(lambda v: v.fleet.nodes["n1"].load_1m == 7.0)
+
+    assert first.fleet.nodes["n1"].load_1m is None
+    assert "w1" in then.fleet.workers

@@ -123,6 +123,23 @@ class _Silent:
         """The built-in one decides."""
         return PolicyInForce(strategy="affinity")
 
+    async def session(self, session_id: str) -> dict[str, object]:
+        """Warm, with two minutes left."""
+        return {"session_id": session_id, "ttl_ms": 120_000, "turns": 3, "kv_warmth": 1.0,
+                "worker_id": "w-7f3k", "tokens_used": 512}  # fmt: skip
+
+    async def worker_logs(self, worker_id: str, *, lines: int | None = None) -> list[str]:
+        """One line."""
+        return [f"{worker_id} says hello"]
+
+    async def explain(self, job_id: str) -> dict[str, object]:
+        """Nothing decided."""
+        return {"text": f"{job_id} waits.", "decision": None}
+
+    async def verify_model(self, model_id: str) -> dict[str, object]:
+        """All well."""
+        return {"model": model_id}
+
 
 @pytest.fixture
 def acting(view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], RbeeApp]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from rbee_tui.widgets.live_table import Column, LiveTable, Row
+from rbee_tui.widgets.live_table import LiveTable
+from rbee_tui.widgets.rows import Column, Row, Rows
 
 COLUMNS = (
     Column("name", "NAME", 6, grow=1),
@@ -151,3 +152,28 @@ async def test_wide_characters_keep_the_columns() -> None:
 
         assert app.table.render_line(1).cell_length == 40
         assert "…" in app.line(1)
+
+
+async def test_rows_out_of_sight_are_never_made() -> None:
+    """A table of thousands costs what is seen of it."""
+    made: list[int] = []
+
+    def make(at: int) -> Row:
+        made.append(at)
+        return Row(f"k{at}", (f"row {at}", "", ""))
+
+    keys = [f"k{at}" for at in range(5000)]
+    async with TableApp().run_test(size=(60, 12)) as pilot:
+        table = pilot.app.query_one(LiveTable)
+        table.set_rows(Rows(keys, make))
+        await pilot.pause()
+        table.set_rows(Rows(keys, make))
+        await pilot.pause()
+
+        assert len(table.rows) == 5000
+        assert set(made) <= set(range(20))
+        table.action_edge(-1)
+        await pilot.pause()
+        assert 4999 in made
+        assert table.cursor is not None
+        assert table.cursor.key == "k4999"

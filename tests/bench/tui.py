@@ -1,0 +1,182 @@
+"""The control center on a terminal: 64 streams of 80 tokens/s, 200 hosts, 1,600 workers.
+
+``rbee`` runs as its own process on a pseudo-terminal whose bytes are read as a terminal would,
+on a queen on paper in a third process. Reported: CPU of a core, bytes drawn, key to screen,
+memory, and the time from the command to the first screen that shows the fleet.
+
+``python -m tests.bench.tui --minutes 30`` watches the memory for longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.e2e.terminal import Terminal
+
+GREEK = "αβγδεζηθικλμνξοπρστυφχψω"
+"""Letters that nothing else on the screen has: their first sight is the echo of a key."""
+STARTS = 5
+HOSTS = 200
+
+
+@dataclass
+class Use:
+    """What the app took over a while."""
+
+    cpu: float
+    """Of one core, 0 to 1."""
+    bytes_per_s: float
+    rss_start: int
+    rss_end: int
+
+
+@contextlib.contextmanager
+def paper_queen(streams: int) -> Iterator[str]:
+    """A queen with a large fleet in a process of its own; gives her URL."""
+    command = [sys.executable, "-m", "rbee_agent.testing.large_fleet", "--hosts", str(HOSTS)]
+    process = subprocess.Popen(
+        [*command, "--streams", str(streams)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@contextlib.contextmanager
+def center(url: str, size: tuple[int, int]) -> Iterator[Terminal]:
+    """The control center on that queen, in a home of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RBEE_")}
+        env |= {"HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        terminal = Terminal(["--queen", url], env=env, cwd=Path(home), size=size)
+        try:
+            yield terminal
+        finally:
+            terminal.kill()
+
+
+def used(terminal: Terminal, seconds: float) -> Use:
+    """What it takes for so many seconds when nobody presses a key."""
+    process = psutil.Process(terminal.process.pid)
+    before, drawn, rss = process.cpu_times(), terminal.count, process.memory_info().rss
+    began = time.perf_counter()
+    time.sleep(seconds)
+    took = time.perf_counter() - began
+    after = process.cpu_times()
+    cpu = (after.user + after.system - before.user - before.system) / took
+    return Use(cpu, (terminal.count - drawn) / took, rss, process.memory_info().rss)
+
+
+def echoes(terminal: Terminal, rounds: int) -> list[float]:
+    """Seconds from a letter typed into the prompt to its sight."""
+    found = []
+    terminal.time_to("1", "HOST")
+    terminal.time_to("p", "type a prompt")
+    for _ in range(rounds):
+        for letter in GREEK:
+            found.append(terminal.time_to(letter, letter))
+            time.sleep(0.043)  # no multiple of the app's own beats
+        terminal.press("\x15")  # clears the field
+        time.sleep(0.2)
+    terminal.press("\x1b")
+    time.sleep(0.3)
+    return found
+
+
+SWITCHES = (("2", "POWER"), ("3", "RESTARTS"), ("4", "SAYS"), ("5", "NEWS"), ("6", "QUANT"))
+"""A screen's key and a word that only this screen draws."""
+
+
+def switches(terminal: Terminal, rounds: int) -> list[float]:
+    """Seconds from the key of a screen to the header of its table."""
+    found = []
+    for at in range(rounds + 1):
+        for key, word in SWITCHES:
+            took = terminal.time_to(key, word)
+            if at:  # the first visit builds the screen
+                found.append(took)
+            time.sleep(0.31)
+    return found
+
+
+def starts(url: str, size: tuple[int, int]) -> list[float]:
+    """Seconds from the command to the first screen that shows the whole fleet."""
+    found = []
+    for _ in range(STARTS):
+        began = time.perf_counter()
+        with center(url, size) as terminal:
+            terminal.until(f"{HOSTS} hosts")
+            found.append(time.perf_counter() - began)
+    return found
+
+
+def millis(values: list[float]) -> str:
+    """Median, 95th of a hundred and worst of some times."""
+    ordered = sorted(values)
+    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+    return f"{statistics.median(values) * 1000:.0f} / {p95 * 1000:.0f} / {ordered[-1] * 1000:.0f}"
+
+
+def told(use: Use) -> str:
+    """A use of the machine in a cell."""
+    rss = f"{use.rss_start / 2**20:.0f} → {use.rss_end / 2**20:.0f} MiB"
+    return f"{use.cpu:.1%} | {use.bytes_per_s / 1000:.0f} kB/s | {rss}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.tui", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=0.5, help="of streaming, for the memory")
+    parser.add_argument("--size", default="120x40")
+    given = parser.parse_args()
+    columns, rows = map(int, given.size.split("x"))
+    size = (columns, rows)
+
+    with paper_queen(0) as url:
+        begun = starts(url, size)
+        with center(url, size) as terminal:
+            terminal.until(f"{HOSTS} hosts")
+            time.sleep(3)
+            rest = {"overview": used(terminal, 20)}
+            for key, name in (("2", "hosts"), ("3", "workers")):
+                terminal.press(key)
+                time.sleep(2)
+                rest[name] = used(terminal, 10)
+    with paper_queen(64) as url, center(url, size) as terminal:
+        terminal.until("64 running")
+        time.sleep(5)
+        busy = {"overview": used(terminal, given.minutes * 60)}
+        terminal.press("4")
+        time.sleep(2)
+        busy["streams"] = used(terminal, 15)
+        echo, switch = echoes(terminal, 8), switches(terminal, 8)
+
+    print(f"{HOSTS} hosts, {HOSTS * 8} workers, {given.size}, bytes written to a terminal\n")
+    print("| | CPU of a core | drawn | memory |\n|---|---|---|---|")
+    for name, use in rest.items():
+        print(f"| at rest, telemetry of all, {name} | {told(use)} |")
+    for name, use in busy.items():
+        print(f"| 64 streams of 80 tokens/s, {name} | {told(use)} |")
+    print("\n| | median / p95 / worst |\n|---|---|")
+    print(f"| a letter typed, ms ({len(echo)}) | {millis(echo)} |")
+    print(f"| another screen, ms ({len(switch)}) | {millis(switch)} |")
+    print(f"| start to the fleet on the screen, ms ({STARTS}) | {millis(begun)} |")
+
+
+if __name__ == "__main__":
+    main()
