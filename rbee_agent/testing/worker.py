@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -122,6 +122,8 @@ class FakeWorker:
         self.incarnation = 1
         self.gate: asyncio.Event | None = None
         """Where set, tokens wait for it: tests hold a stream in its middle."""
+        self.script: list[tuple[str, dict[str, Any]]] | None = None
+        """Where set, these frames are said in place of words: tool calls, reasoning, an odd end."""
         self._stopped = asyncio.Event()
         self._server: Server | None = None
 
@@ -230,6 +232,10 @@ class FakeWorker:
         await response.write(encode(accepted.dump_json(), event="accepted"))
         if job.workload in ("embedding", "rerank"):
             await self._result(response, job)
+            return
+        if self.script is not None:
+            for kind, frame in self.script:
+                await response.write(encode(_compact({"type": kind, **frame}), event=kind))
             return
         done = len(job.resume_token_ids)
         if job.resume_token_ids != [token_id(text, place) for place in range(done)]:
@@ -346,6 +352,10 @@ def answer(prompt: str, tokens: int) -> str:
 def frame_of(prompt: str, place: int) -> str:
     """One token frame as a worker sends it."""
     return token_frame(place, token_text(prompt, place), [token_id(prompt, place)])
+
+
+def _compact(frame: dict[str, Any]) -> str:
+    return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
 
 
 async def _say_error(response: web.StreamResponse, code: str, message: str) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 from rbee_agent.contracts.frames import EndFrame
 from rbee_agent.errors import RbeeError
 from rbee_agent.queen.api.call import Answer, Piece, SseTranslator, Text, ToolCallPart
-from rbee_agent.queen.api.openai.refusals import error_body
-from rbee_agent.queen.api.openai.usage import Usage
-
-DONE = b"data: [DONE]\n\n"
+from rbee_agent.queen.api.openai.logprobs import logprob
+from rbee_agent.queen.api.openai.usage import Usage, fingerprint_of
+from rbee_agent.queen.api.openai.wire import DONE, dumps, failed
 
 
 @dataclass(slots=True)
@@ -95,7 +94,7 @@ class ChatStream(SseTranslator):
     def begin(self) -> bytes:
         """The role, for each choice."""
         head = _head(self._answer, "chat.completion.chunk", self._model)
-        self._head = "data: " + json.dumps(head, separators=(",", ":"), ensure_ascii=False)[:-1]
+        self._head = "data: " + dumps(head)[:-1]
         self._tail = ',"usage":null}\n\n' if self._wants_usage else "}\n\n"
         first = {"role": "assistant", "content": ""}
         return b"".join(self._chunk(place, first) for place in range(len(self._answer.tasks)))
@@ -125,7 +124,7 @@ class ChatStream(SseTranslator):
         """The usage, where it was asked for, and the end."""
         if not self._wants_usage:
             return DONE
-        usage = json.dumps(self._usage.body(), separators=(",", ":"))
+        usage = dumps(self._usage.body())
         return f'{self._head},"choices":[],"usage":{usage}}}\n\n'.encode() + DONE
 
     def failure(self, error: RbeeError) -> bytes:
@@ -146,33 +145,8 @@ class ChatStream(SseTranslator):
             "logprobs": None if logprobs is None else {"content": logprobs, "refusal": None},
             "finish_reason": finish,
         }
-        shown = json.dumps(choice, separators=(",", ":"), ensure_ascii=False)
+        shown = dumps(choice)
         return f'{self._head},"choices":[{shown}]{self._tail}'.encode()
-
-
-def failed(error: RbeeError) -> bytes:
-    """How a stream of the OpenAI API ends that failed: an error, and no `[DONE]`."""
-    body = json.dumps(error_body(error), separators=(",", ":"), ensure_ascii=False)
-    return f"data: {body}\n\n".encode()
-
-
-def logprob(entry: dict[str, Any]) -> dict[str, Any]:
-    """One token's log-probability as OpenAI has it."""
-    return {
-        "token": entry["token"],
-        "logprob": entry["logprob"],
-        "bytes": entry.get("bytes"),
-        "top_logprobs": [
-            {"token": one["token"], "logprob": one["logprob"], "bytes": one.get("bytes")}
-            for one in entry.get("top", ())
-        ],
-    }
-
-
-def fingerprint_of(answer: Answer) -> str | None:
-    """`system_fingerprint`: the model file, once a worker has the task."""
-    mark = answer.tasks[0].fingerprint
-    return None if mark is None else f"fp_{mark[:16]}"
 
 
 def _call_delta(part: ToolCallPart) -> dict[str, Any]:

@@ -117,7 +117,9 @@ class ChatBody(GenerationBody):
         """
         fields = self.common()
         fields["workload"] = "chat"
-        fields["messages"] = [turn(one, place) for place, one in enumerate(self.messages)]
+        fields["messages"] = [
+            turn(one, f"messages.{place}") for place, one in enumerate(self.messages)
+        ]
         limit = one_limit(self.max_tokens, self.max_completion_tokens)
         if limit is not None:
             fields["max_tokens"] = limit
@@ -158,7 +160,7 @@ REFUSED = {
 }
 
 
-def turn(message: dict[str, Any], place: int) -> dict[str, Any]:
+def turn(message: dict[str, Any], where: str) -> dict[str, Any]:
     """A message without what answers hold empty.
 
     Raises:
@@ -170,7 +172,12 @@ def turn(message: dict[str, Any], place: int) -> dict[str, Any]:
             del found[name]
     for name in ("audio", "function_call"):
         if name in found:
-            raise violation(f"messages.{place}.{name}", "is not supported")
+            raise violation(f"{where}.{name}", "is not supported")
+    if found.get("role") != "assistant" and "content" not in found:
+        raise violation(f"{where}.content", "is missing")
+    if found.get("role") == "developer":
+        # OpenAI's newer name; the templates of model files know the older one.
+        found["role"] = "system"
     return found
 
 

@@ -7,12 +7,17 @@ from aiohttp import web
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.call import answering, send_stream, wishes
-from rbee_agent.queen.api.openai.bodies import choices
+from rbee_agent.queen.api.openai import completions, embeddings, responses_answer, responses_body
+from rbee_agent.queen.api.openai.bodies import choices, task_of
 from rbee_agent.queen.api.openai.chat_answer import ChatStream, whole
 from rbee_agent.queen.api.openai.chat_body import REFUSED as CHAT_REFUSED
 from rbee_agent.queen.api.openai.chat_body import ChatBody
+from rbee_agent.queen.api.openai.completions import CompletionBody, CompletionStream
+from rbee_agent.queen.api.openai.embeddings import EmbeddingBody
 from rbee_agent.queen.api.openai.fields import read_body
 from rbee_agent.queen.api.openai.models import model_entry, model_list
+from rbee_agent.queen.api.openai.responses_answer import ResponseStream
+from rbee_agent.queen.api.openai.responses_body import ResponsesBody
 from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
 from rbee_agent.queen.api.tasks import MAX_BODY
 
@@ -46,6 +51,43 @@ async def chat(request: web.Request) -> web.StreamResponse:
         return json_response(said, headers=answer.headers(ended))
 
 
+async def complete(request: web.Request) -> web.StreamResponse:
+    """Go on behind a text."""
+    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    body = read_body(CompletionBody, completions.REFUSED, raw)
+    async with answering(request, body.tasks(wishes(request, body.user))) as answer:
+        if body.stream:
+            return await send_stream(request, answer, CompletionStream(answer, body))
+        pieces = await answer.whole()
+        ended = answer.queen.clock.monotonic()
+        said = completions.whole(answer, pieces, body)
+        return json_response(said, headers=answer.headers(ended))
+
+
+async def embed(request: web.Request) -> web.StreamResponse:
+    """Vectors of texts."""
+    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    body = read_body(EmbeddingBody, embeddings.REFUSED, raw)
+    async with answering(request, [body.task(wishes(request, body.user))]) as answer:
+        (pieces,) = await answer.whole()
+        ended = answer.queen.clock.monotonic()
+        return json_response(embeddings.whole(pieces, body), headers=answer.headers(ended))
+
+
+async def respond(request: web.Request) -> web.StreamResponse:
+    """Answer in items: thinking, messages, function calls."""
+    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    body = read_body(ResponsesBody, responses_body.REFUSED, raw)
+    fields = body.fields() | wishes(request, body.prompt_cache_key, body.user)
+    async with answering(request, [task_of(fields)]) as answer:
+        if body.stream:
+            return await send_stream(request, answer, ResponseStream(answer, body))
+        (pieces,) = await answer.whole()
+        ended = answer.queen.clock.monotonic()
+        said = responses_answer.whole(answer, pieces, body)
+        return json_response(said, headers=answer.headers(ended))
+
+
 ROUTES = [
     Route("GET", "/v1/models", models, READ, "Models, as OpenAI lists them", answer=dict),
     Route(
@@ -64,6 +106,36 @@ ROUTES = [
         SUBMIT,
         "Answer a conversation, as OpenAI does",
         body=ChatBody,
+        answer=dict,
+        errors=_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/v1/completions",
+        complete,
+        SUBMIT,
+        "Go on behind a text, as OpenAI does",
+        body=CompletionBody,
+        answer=dict,
+        errors=_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/v1/responses",
+        respond,
+        SUBMIT,
+        "Answer in items, as OpenAI's newer route does",
+        body=ResponsesBody,
+        answer=dict,
+        errors=_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/v1/embeddings",
+        embed,
+        SUBMIT,
+        "Vectors of texts, as OpenAI gives them",
+        body=EmbeddingBody,
         answer=dict,
         errors=_ERRORS,
     ),

@@ -1,4 +1,4 @@
-"""The bill of one call, added up over its tasks."""
+"""The bill of one call, added up over its tasks, and which file made it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbee_agent.contracts.frames import EndFrame
-from rbee_agent.queen.api.call import Piece, Text
+from rbee_agent.queen.api.call import Answer, Piece, Text
 
 
 @dataclass(slots=True)
@@ -39,3 +39,9 @@ class Usage:
             "prompt_tokens_details": {"cached_tokens": self.cached},
             "completion_tokens_details": {"reasoning_tokens": self.reasoning},
         }
+
+
+def fingerprint_of(answer: Answer) -> str | None:
+    """`system_fingerprint`: the model file, once a worker has the task."""
+    mark = answer.tasks[0].fingerprint
+    return None if mark is None else f"fp_{mark[:16]}"
