@@ -122,7 +122,7 @@ def _responses(route: Route) -> dict[str, Any]:
         if str(status) not in responses:
             responses[str(status)] = {
                 "description": _TEXT[status],
-                "content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}},
+                "content": {"application/json": {"schema": _error_of(route)}},
             }
     return responses
 
@@ -131,6 +131,13 @@ def _schema(kind: type[Any]) -> dict[str, Any]:
     if issubclass(kind, BaseModel):
         return {"$ref": _REF.format(model=kind.__name__)}
     return {"type": "object"}
+
+
+def _error_of(route: Route) -> dict[str, Any]:
+    """Our own shape on /v2; the APIs that we speak for others have theirs."""
+    if route.path.startswith(("/v1/", "/api/")):
+        return {"type": "object"}
+    return {"$ref": _REF.format(model="Error")}
 
 
 def _error_schema() -> dict[str, Any]:
