@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -14,6 +14,7 @@ from rbee_agent.contracts.frames import EndFrame, Phase
 from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.engine import Engine
 from rbee_agent.engine.options import EngineOptions
+from rbee_agent.engine.tools.pieces import Call, Piece
 from rbee_agent.errors import RbeeError
 
 WAIT_S = 100.0
@@ -27,7 +28,8 @@ class Run:
     texts: list[str] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
-    calls: list[tuple[int, str | None, str | None, str]] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     tokens_in: int = 0
     finished: EndFrame | None = None
@@ -71,25 +73,35 @@ class Run:
         assert self.endings == 0, "nothing comes behind the end"
         assert channel in (None, "content", "reasoning")
         self.ids += ids
-        self.texts.append(text)
+        (self.thoughts if channel == "reasoning" else self.texts).append(text)
         self.logprobs += logprobs or []
         assert index >= len(self.ids) - 1
         if self.on_token is not None:
             self.on_token(len(self.ids))
 
-    def tool_call(
-        self,
-        index: int,
-        ids: list[int],
-        call: int,
-        call_id: str | None,
-        name: str | None,
-        arguments_delta: str,
-    ) -> None:
+    def pieces(self, pieces: Sequence[Piece], index: int, ids: list[int]) -> None:
         """Sink."""
+        assert self.endings == 0, "nothing comes behind the end"
         self.ids += ids
         assert index >= len(self.ids) - 1
-        self.calls.append((call, call_id, name, arguments_delta))
+        for piece in pieces:
+            if isinstance(piece, Call):
+                self._call(piece)
+            elif piece.channel is None:
+                self.texts.append(piece.text)
+            else:
+                self.thoughts.append(piece.text)
+        if self.on_token is not None:
+            self.on_token(len(self.ids))
+
+    def _call(self, piece: Call) -> None:
+        while len(self.calls) <= piece.number:
+            # A resumed stream may begin in the middle of a call.
+            self.calls.append({"id": None, "name": None, "arguments": ""})
+        call = self.calls[piece.number]
+        if piece.name is not None:
+            call |= {"id": piece.id, "name": piece.name}
+        call["arguments"] += piece.arguments
 
     def result(self, data: list[dict[str, Any]]) -> None:
         """Sink."""

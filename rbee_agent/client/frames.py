@@ -59,7 +59,7 @@ def parse_frame(event: ServerEvent) -> list[Frame]:
         return []
     data = json.loads(event.data)
     if isinstance(data, dict) and "batch" in data:
-        return [kind.read({"type": event.event, **item}) for item in data["batch"]]
+        return [_part(item) for item in data["batch"]]
     return [kind.read(data)]
 
 
@@ -79,11 +79,21 @@ def parse_fleet_event(event: ServerEvent) -> FleetEvent | None:
     return None if kind is None else kind.read_json(event.data)
 
 
+def _part(item: dict[str, Any]) -> Frame:
+    if "t" in item:
+        return TokenFrame.read({"type": "token", **item})
+    return ToolCallFrame.read({"type": "tool_call", **item})
+
+
 def token_texts(event: ServerEvent) -> Iterator[tuple[str, str]]:
     """``(text, channel)`` of every token in a token event, without validating it."""
-    data = json.loads(event.data)
+    yield from _texts(json.loads(event.data))
+
+
+def _texts(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for item in data.get("batch", (data,)):
-        yield item["t"], item.get("channel") or "content"
+        if "t" in item:
+            yield item["t"], item.get("channel") or "content"
 
 
 @dataclass(slots=True)
@@ -148,24 +158,27 @@ class Answer:
         Raises:
             RbeeError: the event is the stream's ``error``.
         """
-        if event.event == "token":
-            for text, channel in token_texts(event):
-                if channel == "reasoning":
-                    self.reasoning += text
-                else:
-                    self.text += text
-            return
         data = json.loads(event.data)
-        if event.event == "started":
+        if event.event in ("token", "tool_call"):
+            self._say(data)
+        elif event.event == "started":
             self.worker_id, self.model = data["worker_id"], data["model"]
         elif event.event == "result":
             self.results.extend(data["data"])
-        elif event.event == "tool_call":
-            self._tool_call(data)
         elif event.event == "end":
             self.end = EndFrame.read(data)
         elif event.event == "error":
             raise from_body({"error": data})
+
+    def _say(self, data: dict[str, Any]) -> None:
+        for text, channel in _texts(data):
+            if channel == "reasoning":
+                self.reasoning += text
+            else:
+                self.text += text
+        for item in data.get("batch", (data,)):
+            if "arguments_delta" in item:
+                self._tool_call(item)
 
     def _tool_call(self, data: dict[str, Any]) -> None:
         while len(self.tool_calls) <= data["index"]:

@@ -50,7 +50,12 @@ class TokenFrame(Contract):
 
 
 class ToolCallFrame(Contract):
-    """A piece of a tool call; ids as in a token frame."""
+    """A piece of the tool call number `index`; ids as in a token frame.
+
+    The first piece of a call has its `id` and whole `name`; `arguments_delta` of all its pieces
+    together is the JSON of its arguments. Where the same tokens made several pieces, or text too,
+    the frame is ``{batch: [...]}`` of such pieces and of ``{t, channel?}``.
+    """
 
     type: Literal["tool_call"] = "tool_call"
     i: int

@@ -26,10 +26,10 @@ from rbee_agent.engine.options import (
     EngineStats,
     physical_cores,
 )
+from rbee_agent.engine.plan import Plan, plan_of
 from rbee_agent.engine.proof import ProofBook
 from rbee_agent.engine.sampling import Sampler
 from rbee_agent.engine.scheduler import Scheduler
-from rbee_agent.engine.schema import grammar_for
 from rbee_agent.engine.sink import Sink
 from rbee_agent.engine.template import ChatTemplate
 from rbee_agent.errors import RbeeError, Refused
@@ -222,7 +222,7 @@ class Engine:
             InvalidParams: the template refuses them.
         """
         self._loaded()
-        return self._template.render(messages, tools)
+        return self._template.render(messages, tools).text
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token shows (control tokens show none)."""
@@ -230,6 +230,10 @@ class Engine:
         if piece is None:
             piece = self._pieces[token] = self._loaded().piece(token)
         return piece
+
+    def control(self, token: int) -> str:
+        """The name of a token that shows nothing; empty for others."""
+        return "" if self.piece(token) else self._loaded().token_text(token)
 
     def ends(self, token: int) -> bool:
         """Whether a token ends an answer."""
@@ -240,7 +244,8 @@ class Engine:
     def _job(self, request: ExecuteRequest, sink: Sink) -> Job:
         model, context = self._loaded(), self._context
         assert context is not None  # noqa: S101 - loaded together
-        prompt = self._prompt_ids(request)
+        plan = plan_of(request, self._template)
+        prompt = self._prompt_ids(plan, request)
         room = context.context - len(prompt)
         if room < 1 or len(request.resume_token_ids) > room:
             raise Refused(
@@ -249,15 +254,15 @@ class Engine:
                 code="CONTEXT_LENGTH_EXCEEDED",
                 details={"tokens": len(prompt), "context": context.context},
             )
-        grammar = request.grammar or grammar_for(request.response_format)
-        sampler = Sampler(model, request.sampling, grammar=grammar, prompt=prompt)
+        sampler = Sampler(model, request.sampling, grammar=plan.grammar, prompt=prompt)
+        answer = plan.answer(self, request)
         limit = min(request.max_tokens or room, room)
-        return Job(request, prompt, sampler, sink, limit=limit, vocabulary=self)
+        return Job(request, prompt, sampler, sink, limit=limit, vocabulary=self, answer=answer)
 
-    def _prompt_ids(self, request: ExecuteRequest) -> list[int]:
+    def _prompt_ids(self, plan: Plan, request: ExecuteRequest) -> list[int]:
         model = self._loaded()
-        if request.messages is not None:
-            text = self._template.render(request.messages, request.tools)
+        if plan.text is not None:
+            text = plan.text
             # The template writes the special tokens itself, the beginning included.
             ids = model.tokenize(text, add_special=False, parse_special=True)
             wants_bos = model.adds_bos and model.bos >= 0

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from rbee_agent.contracts.frames import EndFrame, FinishReason
 from rbee_agent.contracts.workers import ExecuteRequest
+from rbee_agent.engine.answer import Answer, Vocabulary
 from rbee_agent.engine.cache import Slot
 from rbee_agent.engine.llama import Logits
 from rbee_agent.engine.sampling import Candidates, Sampler, top_logprobs
 from rbee_agent.engine.sink import Sink
-from rbee_agent.engine.text import TextStream
-
-
-class Vocabulary(Protocol):
-    """What a job needs to know of tokens."""
-
-    def piece(self, token: int) -> bytes:
-        """The bytes that a token shows."""
-
-    def ends(self, token: int) -> bool:
-        """Whether the token ends the answer."""
+from rbee_agent.engine.tools.pieces import Piece, Text, joined
 
 
 class Job:
@@ -36,8 +27,9 @@ class Job:
         *,
         limit: int,
         vocabulary: Vocabulary,
+        answer: Answer,
     ) -> None:
-        """Prepare a generation of at most `limit` tokens behind `prompt`."""
+        """Prepare a generation of at most `limit` tokens behind `prompt`, read by `answer`."""
         self.id = request.job_id
         self.strict = request.strict
         self.cold = request.kv_hint == "cold"
@@ -59,8 +51,9 @@ class Job:
         self._limit = limit
         self._vocabulary = vocabulary
         self._replay = replay
-        self._text = TextStream(request.stop)
+        self._answer = answer
         self._generated: list[int] = []
+        self._pending: list[Piece] = []
         self._unsent: list[int] = []
         self._unsent_logprobs: list[dict[str, Any]] = []
         self._began = time.monotonic()
@@ -97,15 +90,21 @@ class Job:
         self._take(self._replay[position], show=False)
         self.sink.progress("replay", position + 1, len(self._replay))
 
-    def prompt_read(self) -> None:
-        """The whole prompt is in the slot; where it held known tokens, they are taken now."""
+    def prompt_read(self) -> bool:
+        """The whole prompt is in the slot; where it held known tokens, they are taken now.
+
+        Returns:
+            Whether the logits at hand are those of the next new token.
+        """
         self._prefilled = time.monotonic()
         if self.strict:
             if self._replay:
+                # Its own logits are behind it, not behind the prompt.
                 self.replay()
-            return
+            return not self._replay
         while len(self._generated) < len(self._replay) and self.finish is None:
             self.replay()
+        return self.finish is None
 
     def advance(self, logits: Logits, candidates: Candidates) -> bool:
         """Take the logits behind what was fed: choose a token, show its text.
@@ -130,9 +129,9 @@ class Job:
 
     def end(self, *, profile: str | None) -> None:
         """Send what is held back, then the bill."""
-        rest = self._text.finish()
+        self._pending += self._answer.finish()
         if self._unsent:
-            self._send(rest)
+            self._send()
         now = time.monotonic()
         prefilled = self._prefilled or now
         first = self._first_token
@@ -144,7 +143,7 @@ class Job:
                 prefill_time_ms=round((prefilled - self._started) * 1000),
                 decode_time_ms=round((now - prefilled) * 1000),
                 first_token_ms=None if first is None else round((first - self._began) * 1000),
-                finish_reason=self.finish or "stop",
+                finish_reason=self._reason(),
                 exact_profile=profile,
             )
         )
@@ -153,19 +152,33 @@ class Job:
         self.sampler.accept(token)
         self._generated.append(token)
         self.next_token = token
-        text = self._text.push(self._vocabulary.piece(token))
+        self._pending += self._answer.push(token)
         if show:
             self._unsent.append(token)
-            if text:
-                self._send(text)
-        if self._text.stopped:
+        # A frame ends where nothing is held back: there the stream may go on elsewhere.
+        if self._pending and not self._answer.holding:
+            if show:
+                self._send()
+            self._pending.clear()
+        if self._answer.stopped:
             self.finish = "stop"
         elif len(self._generated) >= self._limit:
             self.finish = "length"
 
-    def _send(self, text: str) -> None:
-        logprobs = self._unsent_logprobs if self._logprobs is not None else None
-        self.sink.token(text, len(self._generated) - 1, self._unsent, logprobs)
+    def _reason(self) -> FinishReason:
+        if self.finish == "length" or not self._answer.calls:
+            return self.finish or "stop"
+        return "tool_calls"
+
+    def _send(self) -> None:
+        index = len(self._generated) - 1
+        pieces = joined(self._pending) or [Text("")]
+        if len(pieces) == 1 and isinstance(pieces[0], Text):
+            text, channel = pieces[0]
+            logprobs = self._unsent_logprobs if self._logprobs is not None else None
+            self.sink.token(text, index, self._unsent, logprobs, channel)
+        else:
+            self.sink.pieces(pieces, index, self._unsent)
         self._unsent, self._unsent_logprobs = [], []
 
     def _logprob_entry(self, logits: Logits, token: int) -> dict[str, Any]:

@@ -263,10 +263,8 @@ class Scheduler:
         self._timed(lambda: self._context.decode_run(slot.seq, part, begin, logits=last))
         slot.fed(part, chunk=self._chunk)
         job.sink.progress("prefill", begin + len(part), len(job.prompt))
-        if last:
-            job.prompt_read()
-            if not job.replaying and job.finish is None:
-                self._advance(job, -1)
+        if last and job.prompt_read():
+            self._advance(job, -1)
 
     def _replay(self, job: Job) -> None:
         """Feed tokens that the caller has, one by one as they were made: the same cells again."""

@@ -44,14 +44,23 @@ def grammar_for(wanted: ResponseFormat | None) -> str | None:
     schema = JSON_OBJECT if wanted.type == "json_object" else wanted.json_schema
     if schema is None:
         raise _refused("json_schema", "json_schema needs a schema")
-    _check(schema, "json_schema", 0)
+    return schema_grammar(schema, "json_schema")
+
+
+def schema_grammar(schema: dict[str, Any], field: str) -> str:
+    """The GBNF that enforces a schema.
+
+    Raises:
+        InvalidParams: it cannot be enforced; names the keyword and where it stands below `field`.
+    """
+    _check(schema, field, 0)
     from llama_cpp.llama_grammar import json_schema_to_gbnf
 
     try:
         grammar: str = json_schema_to_gbnf(json.dumps(schema))
     except Exception as error:
         # The converter raises bare exceptions of many kinds for schemas it cannot read.
-        raise _refused("json_schema", f"the schema cannot be enforced: {error}") from error
+        raise _refused(field, f"the schema cannot be enforced: {error}") from error
     return grammar
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rbee_agent.contracts.frames import EndFrame, Phase
+from rbee_agent.engine.tools.pieces import Piece
 from rbee_agent.errors import RbeeError
 
 
 class Sink(Protocol):
     """Takes one job's output. Every method is called from the engine's thread and must not block.
 
-    `token`, `tool_call` and `result` come between `accepted` and exactly one of `end`, `error`.
+    `token`, `pieces` and `result` come between `accepted` and exactly one of `end`, `error`.
     """
 
     def accepted(self, tokens_in: int, prompt_ids_sha256: str | None = None) -> None:
@@ -27,16 +29,8 @@ class Sink(Protocol):
     ) -> None:
         """Whole UTF-8 text made of `ids`, all ids since the frame before; `index` is the last's."""
 
-    def tool_call(
-        self,
-        index: int,
-        ids: list[int],
-        call: int,
-        call_id: str | None,
-        name: str | None,
-        arguments_delta: str,
-    ) -> None:
-        """A piece of the tool call number `call`."""
+    def pieces(self, pieces: Sequence[Piece], index: int, ids: list[int]) -> None:
+        """Pieces of tool calls, or text of several channels, that were all made of `ids`."""
 
     def result(self, data: list[dict[str, Any]]) -> None:
         """Embeddings or scores."""

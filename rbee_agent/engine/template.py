@@ -5,82 +5,238 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
+import jinja2.nodes
+import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rbee_agent.contracts.tasks import Message
+from rbee_agent.engine.builtin_templates import CHATML
+from rbee_agent.engine.tools import told
+from rbee_agent.engine.tools.calls import short_id
+from rbee_agent.engine.tools.styles import HERMES, Style, style_of
 from rbee_agent.errors import InvalidParams
 
-CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-"""What files without a template get: the most common form."""
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_PROBE = "rbee_probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A rendered conversation, up to where the assistant's answer begins."""
+
+    text: str
+    style: Style
+    """How the model writes calls and thoughts here."""
+    opened: str | None = None
+    """The mark that ends the thought which the prompt has begun."""
+    thinks: bool = False
+    """Whether the template knows thoughts."""
 
 
 class ChatTemplate:
     """Turns messages into the prompt that a model was trained on."""
 
-    def __init__(self, source: str | None, *, bos: str, eos: str) -> None:
-        """Compile the template; `bos` and `eos` are how the model writes those tokens.
+    def __init__(
+        self, source: str | None, *, bos: str, eos: str, for_tools: str | None = None
+    ) -> None:
+        """Compile the template; one that does not compile refuses every conversation.
 
-        Raises:
-            InvalidParams: the template does not compile.
+        Args:
+            source: Jinja; None: ChatML.
+            bos: how the model writes the token that begins a text.
+            eos: likewise the one that ends it.
+            for_tools: another template for conversations with tools, where the file has one.
         """
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = _strftime_now
         self.source = source or CHATML
         self._special = {"bos_token": bos, "eos_token": eos}
-        try:
-            self._template = environment.from_string(self.source)
-        except jinja2.TemplateError as error:
-            raise _refused(f"the chat template does not compile: {error}") from error
+        self.problem: str | None = None
+        """Why the template is no use, in one sentence; None where it is sound."""
+        environment = _environment()
+        self._template = self._compiled(environment, self.source)
+        self._for_tools = self._compiled(environment, for_tools) if for_tools else self._template
+        tools_source = for_tools or self.source
+        self.knows_tools = self.problem is None and _mentions(environment, tools_source, "tools")
+        """Whether the template does something with `tools`; else we tell the model of them."""
+        self.style = style_of(tools_source) if self.knows_tools else HERMES
+        self.thinks = any(mark in self.source for mark, _ in style_of(self.source).thinking)
+        self._knows_developer = "developer" in self.source
+        self._arguments_as_text = self.knows_tools and self._wants_text()
 
-    @property
-    def knows_tools(self) -> bool:
-        """Whether the template does something with `tools`."""
-        return "tools" in self.source
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] | None = None,
+        variables: dict[str, Any] | None = None,
+    ) -> Prompt:
+        """The prompt, and how to read what comes behind it.
 
-    def render(self, messages: Sequence[Message], tools: list[dict[str, Any]] | None = None) -> str:
-        """The prompt, up to where the assistant's answer begins.
+        Args:
+            messages: the conversation.
+            tools: what the model may call, as the OpenAI API has them.
+            variables: further variables of the template, such as ``enable_thinking``.
 
         Raises:
-            InvalidParams: the template refuses the messages (roles in a wrong order, say).
+            InvalidParams: the template refuses the messages (roles in a wrong order, say), does
+                not compile, or a part of a message is no text.
         """
-        turns = [_turn(message) for message in messages]
+        if self.problem is not None:
+            raise _refused(self.problem)
+        turns = [self._turn(message, place) for place, message in enumerate(messages)]
+        style = self.style
+        if self.knows_tools:
+            text = self._render(turns, list(tools) if tools else None, variables or {})
+        else:
+            text = self._told(turns, tools, variables or {})
+        end = text.rstrip()
+        opened = next((close for mark, close in style.thinking if end.endswith(mark)), None)
+        return Prompt(text, style, opened, self.thinks)
+
+    def _told(
+        self,
+        turns: list[dict[str, Any]],
+        tools: Sequence[dict[str, Any]] | None,
+        variables: dict[str, Any],
+    ) -> str:
+        """A conversation with tools for a template that knows none: they are told in words."""
+        if not tools and not told.needed(turns):
+            return self._render(turns, None, variables)
         try:
-            return self._template.render(
-                messages=turns, tools=tools, add_generation_prompt=True, **self._special
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            return self._render(told.in_system(turns, tools), None, variables)
+        except InvalidParams:
+            # Some templates know no system turn; the first user turn does as well.
+            return self._render(told.in_first_turn(turns, tools), None, variables)
+
+    def _render(
+        self,
+        turns: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        variables: dict[str, Any],
+    ) -> str:
+        template = self._for_tools if tools else self._template
+        values = {"messages": turns, "tools": tools, "add_generation_prompt": True}
+        try:
+            return template.render(**{**variables, **values, **self._special})
+        except Exception as error:
+            # The template is a stranger's program: it may fail in any way.
             raise _refused(f"the chat template refuses these messages: {error}") from error
 
+    def _turn(self, message: Message, place: int) -> dict[str, Any]:
+        for part in message.content if isinstance(message.content, list) else ():
+            if part.get("type", "text") not in _TEXT_PARTS:
+                raise _refused(
+                    f"this model reads text only, not {str(part.get('type'))[:32]!r}",
+                    f"messages.{place}.content",
+                )
+        turn = message.dump()
+        turn["content"] = message.text()
+        if message.role == "developer" and not self._knows_developer:
+            turn["role"] = "system"
+        if self.style.short_ids and turn.get("tool_call_id"):
+            turn["tool_call_id"] = _short(turn["tool_call_id"])
+        for call in turn.get("tool_calls", ()):
+            if self.style.short_ids:
+                call["id"] = _short(str(call.get("id", "")))
+            if isinstance(call.get("function"), dict):
+                _set_arguments(call["function"], as_text=self._arguments_as_text)
+        return turn
 
-def _turn(message: Message) -> dict[str, Any]:
-    turn = message.dump()
-    turn["content"] = message.text()
-    for call in turn.get("tool_calls", ()):
-        function = call.get("function", {})
-        if isinstance(function.get("arguments"), str):
-            # Templates want the arguments as a mapping; callers send them as JSON text.
-            try:
-                function["arguments"] = json.loads(function["arguments"])
-            except ValueError:
-                continue
-    return turn
+    def _wants_text(self) -> bool:
+        """Whether the template writes a call's arguments as they are, not as JSON of its own."""
+        call = {
+            "id": "123456789",
+            "type": "function",
+            "function": {"name": _PROBE, "arguments": {_PROBE: "1"}},
+        }
+        turns: list[dict[str, Any]] = [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "!", "tool_call_id": "123456789", "name": _PROBE},
+        ]
+        offered = [
+            {
+                "type": "function",
+                "function": {
+                    "name": _PROBE,
+                    "description": "",
+                    "parameters": {"type": "object", "properties": {}},
+                },
+            }
+        ]
+        try:
+            text = self._render(turns, offered, {})
+        except InvalidParams as error:
+            return "concatenate" in error.message
+        return f"'{_PROBE}': " in text
+
+    def _compiled(self, environment: jinja2.Environment, source: str) -> jinja2.Template:
+        try:
+            return environment.from_string(source)
+        except (jinja2.TemplateError, RecursionError) as error:
+            self.problem = f"the chat template does not compile: {error}"
+            return environment.from_string("")
 
 
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+class _Generation(jinja2.ext.Extension):
+    """``{% generation %}`` marks what a trainer learns from; for us its body is all there is."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own declaration
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _environment() -> jinja2.Environment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+def _mentions(environment: jinja2.Environment, source: str, name: str) -> bool:
+    return name in jinja2.meta.find_undeclared_variables(environment.parse(source))
+
+
+def _set_arguments(function: dict[str, Any], *, as_text: bool) -> None:
+    """Callers send the arguments as JSON text; most templates want them as a mapping."""
+    arguments = function.get("arguments")
+    if as_text and not isinstance(arguments, str):
+        function["arguments"] = json.dumps(arguments or {}, ensure_ascii=False)
+    elif not as_text and isinstance(arguments, str):
+        try:
+            function["arguments"] = json.loads(arguments)
+        except ValueError:
+            function["arguments"] = arguments
+
+
+def _short(call_id: str) -> str:
+    """The id itself where it is of nine letters and digits, else one made from it."""
+    return call_id if len(call_id) == 9 and call_id.isalnum() else short_id(call_id, 0)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
 def _raise(message: str) -> None:
@@ -91,5 +247,5 @@ def _strftime_now(form: str) -> str:
     return datetime.datetime.now().astimezone().strftime(form)
 
 
-def _refused(message: str) -> InvalidParams:
-    return InvalidParams([{"field": "messages", "constraint": "chat_template", "message": message}])
+def _refused(message: str, field: str = "messages") -> InvalidParams:
+    return InvalidParams([{"field": field, "constraint": "chat_template", "message": message}])

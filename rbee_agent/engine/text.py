@@ -21,6 +21,11 @@ class TextStream:
         self.stopped = False
         """A stop string was found: nothing more will be shown."""
 
+    @property
+    def holding(self) -> bool:
+        """Whether something is held back, a part of a character or of a stop string."""
+        return bool(self._held or self._decoder.getstate()[0])
+
     def push(self, piece: bytes) -> str:
         """Take the bytes of the next token; return what may be shown now, if anything."""
         if self.stopped:

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 _IDS_MARK = ',"ids":'
+_BATCH_MARK = ',"batch":['
+_BATCH_WITHIN = 48
+"""Only a type and an index stand before it."""
 _quote = json.encoder.encode_basestring
 
 
@@ -41,14 +44,42 @@ def tool_call_frame(
     arguments_delta: str,
 ) -> str:
     """The JSON of a worker's tool_call frame, with its ids last like a token frame's."""
-    head: dict[str, Any] = {"type": "tool_call", "i": index, "index": call}
+    return pieces_frame(index, [call_part(call, call_id, name, arguments_delta)], ids)[1]
+
+
+def call_part(
+    call: int, call_id: str | None, name: str | None, arguments_delta: str
+) -> dict[str, Any]:
+    """A piece of the tool call number `call`; id and name stand in its first piece only."""
+    part: dict[str, Any] = {"index": call}
     if call_id is not None:
-        head["id"] = call_id
+        part["id"] = call_id
     if name is not None:
-        head["name"] = name
-    head["arguments_delta"] = arguments_delta
+        part["name"] = name
+    return {**part, "arguments_delta": arguments_delta}
+
+
+def text_part(text: str, channel: str | None) -> dict[str, Any]:
+    """Text that shares its frame with something else."""
+    return {"t": text} if channel is None else {"t": text, "channel": channel}
+
+
+def pieces_frame(
+    index: int, parts: Sequence[dict[str, Any]], ids: Sequence[int]
+) -> tuple[str, str]:
+    """The event and the JSON of a worker's frame in which tokens made more than plain text.
+
+    A frame is the least that a stream can be cut at, so what the same tokens made stays in one: as
+    a `batch`, whose parts are text or pieces of calls.
+    """
+    event = "tool_call" if any("index" in part for part in parts) else "token"
+    head: dict[str, Any] = {"type": event, "i": index}
+    if len(parts) == 1:
+        head |= parts[0]
+    else:
+        head["batch"] = [{"i": index, **part} for part in parts]
     body = json.dumps(head, separators=(",", ":"), ensure_ascii=False)
-    return f"{body[:-1]}{_IDS_MARK}[{','.join(map(str, ids))}]}}"
+    return event, f"{body[:-1]}{_IDS_MARK}[{','.join(map(str, ids))}]}}"
 
 
 def without_ids(data: str) -> str:
@@ -87,5 +118,11 @@ def batch(frames: Sequence[str]) -> str:
     """Several client token frames as one: nothing dropped, fewer writes for a slow reader."""
     if len(frames) == 1:
         return frames[0]
-    parts = ",".join("{" + frame.removeprefix('{"type":"token",') for frame in frames)
-    return f'{{"type":"token","batch":[{parts}]}}'
+    return f'{{"type":"token","batch":[{",".join(map(_parts, frames))}]}}'
+
+
+def _parts(frame: str) -> str:
+    inside = frame.find(_BATCH_MARK, 0, _BATCH_WITHIN)
+    if inside >= 0:
+        return frame[inside + len(_BATCH_MARK) : -2]
+    return "{" + frame.removeprefix('{"type":"token",')

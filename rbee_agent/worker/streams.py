@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rbee_agent.contracts.frames import AcceptedFrame, EndFrame, ErrorFrame, Phase
+from rbee_agent.engine.tools import pieces as tools
 from rbee_agent.errors import RbeeError, Unavailable
-from rbee_agent.wire.frames import token_frame, tool_call_frame
+from rbee_agent.wire.frames import call_part, pieces_frame, text_part, token_frame
 from rbee_agent.wire.sse import encode
 
 MAX_WAITING = 16_384
@@ -79,17 +80,9 @@ class JobStream:
         """Text made of `ids`, the last of which is the token number `index`."""
         self._push("token", index, text, ids, logprobs, channel)
 
-    def tool_call(
-        self,
-        index: int,
-        ids: list[int],
-        call: int,
-        call_id: str | None,
-        name: str | None,
-        arguments_delta: str,
-    ) -> None:
-        """A piece of the tool call number `call`."""
-        self._push("tool_call", index, ids, call, call_id, name, arguments_delta)
+    def pieces(self, pieces: Sequence[tools.Piece], index: int, ids: list[int]) -> None:
+        """Pieces of tool calls, or text of several channels, that were all made of `ids`."""
+        self._push("pieces", index, [_part(piece) for piece in pieces], ids)
 
     def result(self, data: list[dict[str, Any]]) -> None:
         """The answer to embedding or rerank."""
@@ -131,9 +124,7 @@ class JobStream:
 
     def take(self) -> bytes:
         """All frames that are there, as one run of SSE bytes."""
-        return b"".join(
-            encode(_frame(self.job_id, kind, values), event=kind) for kind, values in self.drain()
-        )
+        return b"".join(_encoded(self.job_id, kind, values) for kind, values in self.drain())
 
     def _push(self, kind: str, *values: Any) -> None:
         if self._lost:
@@ -146,15 +137,23 @@ class JobStream:
         self._bridge.mark(self)
 
 
+def _encoded(job_id: str, kind: str, values: tuple[Any, ...]) -> bytes:
+    if kind == "pieces":
+        kind, data = pieces_frame(*values)
+        return encode(data, event=kind)
+    return encode(_frame(job_id, kind, values), event=kind)
+
+
+def _part(piece: tools.Piece) -> dict[str, Any]:
+    if isinstance(piece, tools.Text):
+        return text_part(piece.text, piece.channel)
+    return call_part(piece.number, piece.id, piece.name, piece.arguments)
+
+
 def _frame(job_id: str, kind: str, values: tuple[Any, ...]) -> str:
     if kind == "token":
         index, text, ids, logprobs, channel = values
         return token_frame(index, text, ids, logprobs=logprobs, channel=channel)
-    if kind == "tool_call":
-        index, ids, call, call_id, name, delta = values
-        return tool_call_frame(
-            index, ids, call=call, call_id=call_id, name=name, arguments_delta=delta
-        )
     if kind == "accepted":
         return AcceptedFrame(
             job_id=job_id, tokens_in=values[0], prompt_ids_sha256=values[1]

@@ -1,0 +1,179 @@
+"""Reads text, thoughts and tool calls out of what a model writes, one character after the other.
+
+The parser is a coroutine that is sent characters, so how the text was cut into tokens cannot
+matter. What it has not decided yet it holds; its state is a function of the characters so far, so a
+stream that goes on elsewhere is parsed on from the same token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from rbee_agent.engine.tools.calls import CallReader
+from rbee_agent.engine.tools.pieces import Channel, Piece, Text, joined
+from rbee_agent.engine.tools.read_json import Chars, Malformed, Step
+from rbee_agent.engine.tools.styles import Style
+
+
+class OutputParser:
+    """Takes an answer's text piece by piece and gives what it means."""
+
+    def __init__(
+        self,
+        style: Style,
+        *,
+        tools: Collection[str] = (),
+        opened: str | None = None,
+        thinks: bool = False,
+        call_id: Callable[[int], str],
+    ) -> None:
+        """Begin an answer.
+
+        Args:
+            style: how calls and thoughts are written.
+            tools: names that may be called; empty: no calls are read.
+            opened: the mark that ends the thought which the prompt has begun, if it has.
+            thinks: thoughts may stand anywhere, not only where the answer begins.
+            call_id: the id of the call number n.
+        """
+        self._style = style
+        self._pieces: list[Piece] = []
+        self._chars = Chars()
+        self._reader = CallReader(style, tools, self._chars, self._pieces.append, call_id)
+        self._ends = dict(style.thinking)
+        marks = (*style.skip, *(style.begin if tools else ()))
+        self._marks = (*marks, *self._ends) if thinks else marks
+        first = ("{",) if tools and style.bare else ()
+        self._first_marks = (*marks, *self._ends, *first)
+        self._letters = {mark[0] for mark in self._first_marks}
+        self._channel: Channel | None = None
+        self._spoken = True
+        """Whether anything but white space was said on this channel; such space goes unsaid."""
+        self._keeps_space = bool(tools)
+        """Space at the end is held back: it is dropped where a call or a thought's end follows."""
+        self._held = ""
+        self._space = ""
+        self._plain = False
+        self._run = self._answer(opened)
+        next(self._run)
+
+    @property
+    def calls(self) -> int:
+        """Calls that have ended."""
+        return self._reader.ended
+
+    @property
+    def holding(self) -> bool:
+        """Whether there is text that may yet be shown, or become a call."""
+        return bool(self._held or self._chars.raw is not None or self._kept_space)
+
+    @property
+    def _kept_space(self) -> str:
+        """Space that is shown should the answer end here."""
+        return self._space if self._channel is None and not self._reader.began else ""
+
+    def shows(self, token: str) -> bool:
+        """Whether a control token, by its name, is one of the marks to be read."""
+        return self._style.shows(token)
+
+    def push(self, text: str) -> list[Piece]:
+        """Take more text; return what is certain now."""
+        if self._plain and not self._held and self._letters.isdisjoint(text):
+            self._say(text)
+        else:
+            for character in text:
+                self._run.send(character)
+        return self._take()
+
+    def finish(self) -> list[Piece]:
+        """What was held, at the end of the answer."""
+        undecided = "".join(self._chars.raw or ())
+        held, self._held, self._chars.raw = self._held + undecided, "", None
+        if held:
+            self._say(held)
+        if self._kept_space:
+            self._pieces.append(Text(self._space))
+        self._space = ""
+        return self._take()
+
+    def _take(self) -> list[Piece]:
+        pieces = joined(self._pieces)
+        self._pieces.clear()
+        return pieces
+
+    def _answer(self, opened: str | None) -> Step[None]:
+        if opened is not None:
+            yield from self._thought(opened)
+        fresh = True
+        while True:
+            mark = yield from self._text_until(
+                self._first_marks if fresh else self._marks, fresh=fresh
+            )
+            if not mark:
+                fresh = False
+            elif mark in self._ends:
+                yield from self._thought(self._ends[mark])
+            elif mark not in self._style.skip:
+                fresh = not (yield from self._calls(mark)) and fresh
+
+    def _thought(self, end: str) -> Step[None]:
+        self._space = ""
+        self._channel, self._spoken = "reasoning", False
+        yield from self._text_until((end,))
+        self._space = ""
+        self._channel, self._spoken = None, False
+
+    def _calls(self, mark: str) -> Step[bool]:
+        """Read calls behind a mark; whether it was only text."""
+        self._chars.raw = list(mark)
+        if mark == "{":
+            self._chars.rewind()
+            self._chars.raw = []
+        try:
+            yield from self._reader.calls()
+        except Malformed:
+            if self._chars.raw is None:
+                return False
+            # Nobody has seen a call yet: it is text, in which a later mark may stand.
+            self._chars.rewind()
+            self._say((yield from self._chars.next()))
+            return True
+        self._chars.raw = None
+        self._space = ""
+        return False
+
+    def _text_until(self, marks: tuple[str, ...], *, fresh: bool = False) -> Step[str]:
+        """Say text up to the first mark, and return that; with `fresh` "" behind the first word."""
+        self._held = ""
+        while True:
+            self._plain = not fresh and self._chars.settled
+            self._held += yield from self._chars.next()
+            self._plain = False
+            while self._held:
+                if self._held in marks:
+                    mark, self._held = self._held, ""
+                    return mark
+                if any(mark.startswith(self._held) for mark in marks):
+                    break
+                character, rest = self._held[0], self._held[1:]
+                self._say(character)
+                if fresh and not character.isspace():
+                    self._held = ""
+                    self._chars.put_back(rest)
+                    return ""
+                self._held = rest
+
+    def _say(self, text: str) -> None:
+        text = self._space + text
+        self._space = ""
+        if not self._spoken:
+            text = text.lstrip()
+            if not text:
+                return
+            self._spoken = True
+        if self._keeps_space or self._channel is not None:
+            said = text.rstrip()
+            self._space = text[len(said) :]
+            text = said
+        if text:
+            self._pieces.append(Text(text, self._channel))

@@ -1,0 +1,30 @@
+"""One engine with the demo model for every test of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbee_agent.engine import Engine
+from rbee_agent.engine.options import EngineOptions
+from tests.engine_harness import Run, running, submit
+
+
+@pytest.fixture(scope="session")
+def engine(demo_model: Path) -> Iterator[Engine]:
+    """The demo model, two slots of 1,024 tokens; one thread, since tests share the cores."""
+    with running(EngineOptions(model_path=demo_model, context=1024, slots=2, threads=1)) as made:
+        yield made
+
+
+@pytest.fixture
+def ask(engine: Engine) -> Callable[..., Run]:
+    """Run a request to its end, or raise what it ended with."""
+
+    def run(**said: Any) -> Run:
+        return submit(engine, **{"job_id": "a-job", **said}).wait()
+
+    return run
