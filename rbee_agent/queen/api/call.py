@@ -313,36 +313,23 @@ def pieces_of(frame: ClientFrame, last: int) -> Iterable[tuple[Piece, int]]:
     Raises:
         RbeeError: it is an error frame.
     """
-    if frame.event == "token":
+    if frame.event in ("token", "tool_call"):
         value = json.loads(frame.data)
         for part in value.get("batch") or (value,):
+            # What the same tokens made stands in one batch, text and calls.
             index = part["i"]
-            yield (
-                Text(
-                    part["t"],
-                    index - last,
-                    part.get("channel") == "reasoning",
-                    part.get("lp"),
-                ),
-                index,
-            )
+            yield _made(part, index - last), index
             last = index
-    elif frame.event == "tool_call":
-        value = json.loads(frame.data)
-        index = value["i"]
-        yield (
-            ToolCallPart(
-                value["index"],
-                value.get("id"),
-                value.get("name"),
-                value.get("arguments_delta", ""),
-                index - last,
-            ),
-            index,
-        )
     elif frame.event == "result":
         yield Data(json.loads(frame.data)["data"]), last
     elif frame.event == "end":
         yield EndFrame.read_json(frame.data), last
     elif frame.event == "error":
         raise from_body({"error": json.loads(frame.data)})
+
+
+def _made(part: dict[str, Any], tokens: int) -> Text | ToolCallPart:
+    if "t" in part:
+        return Text(part["t"], tokens, part.get("channel") == "reasoning", part.get("lp"))
+    delta = part.get("arguments_delta", "")
+    return ToolCallPart(part["index"], part.get("id"), part.get("name"), delta, tokens)
