@@ -32,6 +32,8 @@ class Run:
     calls: list[dict[str, Any]] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     tokens_in: int = 0
+    proof: str | None = None
+    """How the prompt was read."""
     finished: EndFrame | None = None
     failed: RbeeError | None = None
     endings: int = 0
@@ -60,6 +62,7 @@ class Run:
         """Sink."""
         assert prompt_ids_sha256 is None or len(prompt_ids_sha256) == 64
         self.tokens_in = tokens_in
+        self.proof = prompt_ids_sha256
 
     def token(
         self,

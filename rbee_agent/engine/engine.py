@@ -149,7 +149,8 @@ class Engine:
             scheduler.poke()
         else:
             job = self._job(request, sink)
-            sink.accepted(len(job.prompt), _ids_digest(job.prompt))
+            # Of the prompt alone: a job that goes on elsewhere reads known tokens behind it.
+            sink.accepted(job.tokens_in, _ids_digest(job.prompt[: job.tokens_in]))
             try:
                 scheduler.submit(job)
             except RbeeError:
