@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from rbee_agent.client.resume import RECONNECT_S, resumed
 from rbee_agent.client.transport import DEFAULT_TIMEOUT_S, Peer, Transport
+from rbee_agent.errors import from_body
 from rbee_agent.wire.sse import ServerEvent
 
 if TYPE_CHECKING:
     from rbee_agent.contracts.devices import Device
-    from rbee_agent.contracts.models import ModelFile
+    from rbee_agent.contracts.models import CatalogModel, ModelFile, PullProgress
     from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo
 
 
@@ -53,6 +55,31 @@ class HiveClient:
         from rbee_agent.contracts.models import ModelFile
 
         return [ModelFile.read(item) for item in await self._list("/v1/models", "models")]
+
+    async def pull(self, model: CatalogModel) -> AsyncGenerator[PullProgress, None]:
+        """Have a model on the host; the last news has its file.
+
+        Raises:
+            RbeeError: no source had it, or the stream broke off.
+        """
+        from rbee_agent.contracts.models import PullProgress
+
+        async with self._transport.events(
+            "/v1/models", method="POST", json={"model": model.dump()}
+        ) as events:
+            async for event in events:
+                if event.event == "error":
+                    raise from_body({"error": json.loads(event.data)})
+                news = PullProgress.read_json(event.data)
+                yield news
+                if event.event == "done":
+                    return
+        raise self._transport.peer.unreachable("it closed the stream")
+
+    async def remove_model(self, model_id: str) -> None:
+        """Take a model off the host; its bytes go where rbee brought them."""
+        path = f"/v1/models/{quote(model_id, safe='')}"
+        await self._transport.call("DELETE", path, timeout=60.0)
 
     async def workers(self) -> list[WorkerInfo]:
         """The worker processes."""

@@ -39,6 +39,7 @@ class Device(Contract):
     memory_total: int
     memory_used: int
     memory_free: int
+    """What a new worker can have: leases are taken off already."""
     memory_reserved: int = 0
     """Leased by the hive to workers that have not taken it yet."""
     utilization: float | None = None

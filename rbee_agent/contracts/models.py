@@ -72,6 +72,8 @@ class ModelFile(Contract):
     source: Source | None = None
     owned: bool = False
     """Downloaded by rbee (it may delete the file), not found or shared."""
+    brought: list[str] = []
+    """All that rbee itself put on the disk for it: files, their parts, links in a shared cache."""
     registered_at: float
 
 

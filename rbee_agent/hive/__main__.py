@@ -8,7 +8,8 @@ import sys
 
 from rbee_agent import __version__
 from rbee_agent.errors import EXIT_INTERRUPTED, RbeeError
-from rbee_agent.hive import commands
+from rbee_agent.hive.commands import host, models, workers
+from rbee_agent.hive.commands.output import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,12 +25,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="default 9200; 0: any free one")
     serve.add_argument("--queen", help="a queen to register with, such as http://10.0.0.2:8080")
     serve.add_argument("--log-level", default="info")
-    serve.set_defaults(run=commands.serve)
+    serve.set_defaults(run=host.serve)
 
     detect = groups.add_parser("detect", help="show devices and backends")
-    detect.set_defaults(run=commands.detect)
+    detect.set_defaults(run=host.detect)
     status = groups.add_parser("status", help="show the daemon, its workers and models")
-    status.set_defaults(run=commands.status)
+    status.set_defaults(run=host.status)
     _models(groups.add_parser("models", help="model files on this host"))
     _workers(groups.add_parser("worker", help="worker processes on this host"))
     for leaf in _leaves(top):
@@ -41,22 +42,22 @@ def _models(group: argparse.ArgumentParser) -> None:
     kinds = group.add_subparsers(dest="action", required=True, metavar="ACTION")
     download = kinds.add_parser("download", help="get a model: alias, hf:org/repo:QUANT, URL")
     download.add_argument("model")
-    download.set_defaults(run=commands.download)
+    download.set_defaults(run=models.download)
     listing = kinds.add_parser("list", help="models on this host")
-    listing.set_defaults(run=commands.models)
+    listing.set_defaults(run=models.listing)
     show = kinds.add_parser("show", help="what a model's file says of itself")
     show.add_argument("model")
-    show.set_defaults(run=commands.show)
+    show.set_defaults(run=models.show)
     register = kinds.add_parser("register", help="know a GGUF that lies on the disk already")
     register.add_argument("model", help="the name it gets")
     register.add_argument("path")
-    register.set_defaults(run=commands.register)
+    register.set_defaults(run=models.register)
     remove = kinds.add_parser("remove", help="forget a model; delete it if rbee brought it")
     remove.add_argument("model")
-    remove.set_defaults(run=commands.remove)
+    remove.set_defaults(run=models.remove)
     verify = kinds.add_parser("verify", help="hash the bytes and compare")
     verify.add_argument("model")
-    verify.set_defaults(run=commands.verify)
+    verify.set_defaults(run=models.verify)
 
 
 def _workers(group: argparse.ArgumentParser) -> None:
@@ -68,12 +69,12 @@ def _workers(group: argparse.ArgumentParser) -> None:
     spawn.add_argument("--ctx", type=int, help="context in tokens per slot")
     spawn.add_argument("--slots", type=int)
     spawn.add_argument("--threads", type=int)
-    spawn.set_defaults(run=commands.spawn)
+    spawn.set_defaults(run=workers.spawn)
     listing = kinds.add_parser("list", help="workers of this host")
-    listing.set_defaults(run=commands.workers)
+    listing.set_defaults(run=workers.listing)
     stop = kinds.add_parser("stop", help="end a worker and wait for its memory")
     stop.add_argument("id")
-    stop.set_defaults(run=commands.stop)
+    stop.set_defaults(run=workers.stop)
 
 
 def _leaves(top: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -92,7 +93,7 @@ def main() -> int:
     try:
         code: int = args.run(args)
     except RbeeError as error:
-        sys.stderr.write(f"rbee-hive: {error.message}\n")
+        sys.stderr.write(f"rbee-hive: {printable(error.message)}\n")
         return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_INTERRUPTED

@@ -11,13 +11,14 @@ from aiohttp import web
 from rbee_agent import __version__
 from rbee_agent.contracts.models import CatalogModel, PullProgress
 from rbee_agent.contracts.workers import SpawnRequest, WorkerReady
-from rbee_agent.errors import NotFound, RbeeError, Refused, Unavailable
+from rbee_agent.errors import Conflict, RbeeError, Refused, Unavailable
 from rbee_agent.hive.log_tail import last_lines
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import correlate, refuse_web_pages, require
 from rbee_agent.http.server import read_json_object
 from rbee_agent.http.sse import SseWriter
 from rbee_agent.models import catalog, references
+from rbee_agent.observe import logs
 from rbee_agent.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -116,12 +117,17 @@ class Routes:
         body = await read_json_object(request, max_bytes=MAX_BODY)
         model = _wanted(body.get("model"))
         news: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        async with SseWriter(request) as writer, asyncio.TaskGroup() as group:
-            group.create_task(self._pull(model, news))
-            event = ""
-            while event not in ("done", "error"):
-                event, data = await news.get()
-                await writer.send(data, event=event)
+        writer = SseWriter(request)
+        try:
+            async with writer, asyncio.TaskGroup() as group:
+                group.create_task(self._pull(model, news))
+                event = ""
+                while event not in ("done", "error"):
+                    event, data = await news.get()
+                    await writer.send(data, event=event)
+        except* ConnectionResetError:
+            # Nobody reads any more: the pull has ended with its request, and can be gone on with.
+            logs.get("hive").info("pull left", model=model.id)
         return writer.response
 
     async def _pull(self, model: CatalogModel, news: asyncio.Queue[tuple[str, str]]) -> None:
@@ -132,6 +138,9 @@ class Routes:
             file = await self._hive.pull(model, tell)
         except RbeeError as error:
             news.put_nowait(("error", json.dumps(error.body())))
+        except OSError as error:
+            said = RbeeError(f"{error.filename}: {error.strerror}", code="CONFLICT")
+            news.put_nowait(("error", json.dumps(said.body())))
         else:
             last = PullProgress(model=model.id, phase="done", done=file.size, file=file)
             news.put_nowait(("done", last.dump_json()))
@@ -139,12 +148,13 @@ class Routes:
     async def remove_model(self, request: web.Request) -> web.Response:
         """Take a model off the shelf; its bytes go when rbee brought them."""
         model_id = request.match_info["id"]
-        if any(worker.model == model_id for worker in self._hive.workers.infos()):
-            raise RbeeError(
-                f"a worker uses {model_id}; stop it first: rbee-hive worker list", code="CONFLICT"
+        user = next((w.id for w in self._hive.workers.infos() if w.model == model_id), None)
+        if user is not None:
+            raise Conflict(
+                f"worker {user} uses {model_id}; stop it first: rbee-hive worker stop {user}"
             )
         if not self._hive.forget_model(model_id, delete=True):
-            raise NotFound(f"{model_id} is not on this host", code="MODEL_NOT_FOUND")
+            raise self._hive.shelf.missing(model_id)
         return web.Response(status=204)
 
     async def verify(self, request: web.Request) -> web.Response:

@@ -43,6 +43,10 @@ def probe_now() -> Backends:
     return Backends(tuple(said_json["backends"]), str(said_json["llama_cpp"]))
 
 
+_RUNS_ON = {"vulkan": ("cuda", "rocm")}
+"""Kinds of device that a backend computes on where that is not the one of its own name."""
+
+
 def choose(
     backends: Backends, devices: list[Device], *, backend: str | None, device: str | None
 ) -> Device:
@@ -55,28 +59,47 @@ def choose(
     """
     if backends.problem is not None:
         raise Refused(backends.problem, code="BACKEND_UNAVAILABLE")
-    usable = [item for item in devices if item.backend in backends.names and item.error is None]
-    there = ", ".join(f"{item.id} ({item.name})" for item in usable) or "nothing"
+    usable = [usable for item in devices for usable in _as_usable(item, backends, backend)]
+    there = ", ".join(f"{item.id} ({item.name})" for item in devices if item.error is None)
+    lost = "".join(f"; {item.id} ({item.name}): {item.error}" for item in devices if item.error)
+    if backend is not None and not usable:
+        built = ", ".join(backends.names)
+        raise Refused(
+            f"backend {backend} is not available here: llama.cpp was built for {built}, "
+            f"and this host has {there}{lost}",
+            code="BACKEND_UNAVAILABLE",
+        )
     if device is not None:
-        named = [item for item in usable if device in (item.id, item.uuid)]
-        if device.isdigit():
-            named = [item for item in usable if item.id.endswith(f":{device}")]
-        if not named:
-            raise Refused(
-                f"there is no usable device {device}; this host has {there}",
-                code="BACKEND_UNAVAILABLE",
-            )
-        usable = named
-    if backend is not None:
-        usable = [item for item in usable if item.backend == backend]
+        usable = [item for item in usable if _is_called(item, device)]
         if not usable:
-            built = ", ".join(backends.names)
             raise Refused(
-                f"backend {backend} is not available here: llama.cpp was built for {built}, "
-                f"and this host has {there}",
+                f"there is no usable device {device}"
+                + (f" for backend {backend}" if backend is not None else "")
+                + f"; this host has {there}{lost}",
                 code="BACKEND_UNAVAILABLE",
             )
-    gpus = [item for item in usable if item.backend != "cpu"]
     if not usable:
-        raise Refused(f"no device can be used; there is {there}", code="BACKEND_UNAVAILABLE")
+        raise Refused(f"no device can be used; there is {there}{lost}", code="BACKEND_UNAVAILABLE")
+    gpus = [item for item in usable if item.backend != "cpu"]
     return max(gpus or usable, key=lambda item: item.memory_free)
+
+
+def _as_usable(device: Device, backends: Backends, backend: str | None) -> list[Device]:
+    """The device under each backend that is wanted, built, and computes on its kind."""
+    if device.error is not None:
+        return []
+    wanted = backends.names if backend is None else (backend,)
+    found = [
+        device.model_copy(update={"backend": name})
+        for name in wanted
+        if name in backends.names and device.backend in _RUNS_ON.get(name, (name,))
+    ]
+    # Its maker's own backend before the general one.
+    return sorted(found, key=lambda item: item.backend != device.backend)
+
+
+def _is_called(device: Device, name: str) -> bool:
+    """Whether a person means this device: an id, a UUID, or the index among the GPUs."""
+    if name.isdigit():
+        return device.id.endswith(f":{name}")
+    return name in (device.id, device.uuid)

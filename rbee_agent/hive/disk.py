@@ -19,12 +19,13 @@ def check_room(folder: Path, need: int, *, keep_free: int) -> None:
     free = shutil.disk_usage(folder).free
     if free - need < keep_free:
         raise RbeeError(
-            f"not enough disk in {folder}: the model needs {_gib(need)}, free are {_gib(free)}, "
-            f"and {_gib(keep_free)} stay free (setting hive.keep_disk_free)",
+            f"not enough disk in {folder}: the model needs {gib(need)}, free are {gib(free)}, "
+            f"and {gib(keep_free)} stay free (setting hive.keep_disk_free)",
             code="CONFLICT",
             details={"need": need, "free": free, "keep_free": keep_free},
         )
 
 
-def _gib(size: int) -> str:
-    return f"{size / 1024**3:.1f} GiB"
+def gib(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1024**3:.2f} GiB"

@@ -22,6 +22,7 @@ class WorkerRecord(Contract):
     token: str
     backend: str
     device: str
+    device_uuid: str | None = None
     context: int
     slots: int
     threads: int | None = None
@@ -39,6 +40,10 @@ class WorkerRecord(Contract):
         if self.pid is None or self.pid_started is None:
             return None
         return Identity(self.pid, self.pid_started)
+
+    def uses(self, model: str) -> bool:
+        """Whether its process has a model's file open."""
+        return self.model == model and self.process is not None and self.process.alive
 
     @property
     def url(self) -> str | None:

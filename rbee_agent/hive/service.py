@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 
 import aiohttp
@@ -15,7 +16,7 @@ from rbee_agent import __version__
 from rbee_agent.contracts.ids import new_id
 from rbee_agent.contracts.models import CatalogModel, ModelFile, PullProgress
 from rbee_agent.contracts.nodes import HiveIdentity, HiveSnapshot, NodeRegistration, Telemetry
-from rbee_agent.errors import Conflict
+from rbee_agent.errors import Conflict, RbeeError
 from rbee_agent.hive import backends
 from rbee_agent.hive.api import make_app
 from rbee_agent.hive.devices import Devices
@@ -28,6 +29,7 @@ from rbee_agent.http.server import Server
 from rbee_agent.observe import logs
 from rbee_agent.runtime.clock import Clock
 from rbee_agent.runtime.files import read_json, write_atomic
+from rbee_agent.runtime.locks import held
 from rbee_agent.runtime.processes import Identity
 from rbee_agent.settings.config import Settings
 from rbee_agent.settings.places import Places
@@ -36,6 +38,8 @@ from rbee_agent.wire.versions import version_headers
 
 TELEMETRY_S = 1.0
 REGISTER_RETRY_S = 2.0
+LOCK_S = 60.0
+"""A `rbee-hive worker spawn` without a daemon holds the workers for as long as one loads."""
 
 
 class Hive:
@@ -62,6 +66,8 @@ class Hive:
         )
         self.ready = False
         """Whether the workers that live are taken up again; until then requests are put off."""
+        self._closing = threading.Event()
+        self._unhashed = asyncio.Event()
         self._identity = identity(self.node_id, backends=[], settings=self.settings, clock=clock)
 
     async def run(self, stop: asyncio.Event, *, host: str, port: int) -> None:
@@ -72,7 +78,10 @@ class Hive:
         """
         self._refuse_second()
         callback_token = Secret.new()
-        async with aiohttp.ClientSession() as session:
+        async with (
+            held(self.places.workers_lock, timeout=LOCK_S, what="this user's hive"),
+            aiohttp.ClientSession() as session,
+        ):
             self.workers = Workers(
                 node_id=self.node_id,
                 places=self.places,
@@ -97,6 +106,7 @@ class Hive:
             except* _StopError:
                 logs.get("hive").info("stopping; workers stay")
             finally:
+                self._closing.set()
                 self.places.hive_record.unlink(missing_ok=True)
                 await server.close()
                 self.devices.close()
@@ -111,6 +121,7 @@ class Hive:
         await self.workers.start(group, callback_url=f"{url}/v1/workers/ready")
         self.ready = True
         group.create_task(self._telemetry(), name="telemetry")
+        group.create_task(self._checksums(), name="checksums")
         if self.settings.queen is not None:
             group.create_task(self._register(session, self.settings.queen, url), name="register")
         self._write_record(url)
@@ -154,15 +165,31 @@ class Hive:
         """
 
         def tell(progress: PullProgress) -> None:
-            self.pulls[model.id] = progress
-            self.feed.publish("pull", progress)
+            if self.pulls.get(model.id) is not progress:
+                # Two who wait for one download are both told; the feed is told once.
+                self.pulls[model.id] = progress
+                self.feed.publish("pull", progress)
             on_progress(progress)
 
+        known = self.shelf.get(model.id)
         try:
             file = await self._puller.pull(model, tell)
+        except RbeeError as error:
+            self.feed.publish(
+                "pull", PullProgress(model=model.id, phase="error", error=error.message)
+            )
+            raise
         finally:
             self.pulls.pop(model.id, None)
-        self.feed.publish("model", file)
+        if known is None:
+            self._unhashed.set()
+            self.feed.publish("model", file)
+            self.feed.publish(
+                "pull",
+                PullProgress(
+                    model=model.id, phase="done", done=file.size, total=file.size, file=file
+                ),
+            )
         return file
 
     def forget_model(self, model_id: str, *, delete: bool) -> bool:
@@ -171,6 +198,25 @@ class Hive:
         if gone:
             self.feed.publish("model_gone", {"id": model_id})
         return gone
+
+    async def _checksums(self) -> None:
+        """Hash what was registered without a checksum, one file after the other."""
+        while True:
+            self._unhashed.clear()
+            for file in self.shelf.all():
+                if file.sha256 is None:
+                    await self._hash(file.id)
+            await self._unhashed.wait()
+
+    async def _hash(self, model_id: str) -> None:
+        try:
+            await asyncio.to_thread(self.shelf.verify, model_id, stop=self._closing)
+        except (OSError, RbeeError) as error:
+            logs.get("hive").warning("not hashed", model=model_id, problem=str(error))
+            return
+        hashed = self.shelf.get(model_id)
+        if hashed is not None:
+            self.feed.publish("model", hashed)
 
     async def _telemetry(self) -> None:
         """Once a second, on the beat: what changes all the time."""

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 
 import aiohttp
+import psutil
 
 from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.models import ModelFile
 from rbee_agent.contracts.nodes import WorkerGauge
-from rbee_agent.contracts.routes import WORKER_PORTS
 from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerReady
-from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
+from rbee_agent.errors import Conflict, NotFound
+from rbee_agent.hive import leases
 from rbee_agent.hive.backends import Backends, choose
+from rbee_agent.hive.child_env import NODE_ENV
 from rbee_agent.hive.devices import Devices
+from rbee_agent.hive.disk import gib
 from rbee_agent.hive.feed import HiveFeed
+from rbee_agent.hive.log_tail import log_of, prune
+from rbee_agent.hive.preflight import (
+    check_disk,
+    check_file,
+    check_memory,
+    check_request,
+    choose_port,
+)
+from rbee_agent.hive.reclaim import WAIT_S, Claim, claims, until_back
 from rbee_agent.hive.records import Records, WorkerRecord
 from rbee_agent.hive.shelf import Shelf
 from rbee_agent.hive.worker import HostedWorker
@@ -30,8 +42,8 @@ from rbee_agent.settings.places import Places
 from rbee_agent.settings.secret import Secret
 
 DEFAULT_CONTEXT = 4096
-NODE_ENV = "RBEE_NODE_ID"
 ORPHAN_GRACE_S = 5.0
+PROGRAM = (sys.executable, "-m", "rbee_agent.worker")
 
 
 class Workers:
@@ -51,6 +63,7 @@ class Workers:
         callback_token: Secret,
         clock: Clock,
         new_id: IdFactory,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         """Put it together; `start` adopts what runs already."""
         self.backends = Backends(problem="the backends are not probed yet")
@@ -66,30 +79,47 @@ class Workers:
         self._callback_url = ""
         self._clock = clock
         self._new_id = new_id
+        self._program = program
         self._records = Records(places.state / "workers")
         self._all: dict[str, HostedWorker] = {}
         self._group: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._spawning = asyncio.Lock()
 
-    async def start(self, group: asyncio.TaskGroup, *, callback_url: str) -> None:
-        """Adopt the workers that live, start anew the wanted ones that died, end orphans."""
+    async def start(
+        self, group: asyncio.TaskGroup, *, callback_url: str, revive: bool = True
+    ) -> None:
+        """Adopt the workers that live, end orphans, start anew the wanted ones that died.
+
+        Args:
+            group: the workers' tasks run in it.
+            callback_url: where workers say that they are ready.
+            revive: whether dead ones are started; without it they stay records.
+        """
         self._group = group
         self._callback_url = callback_url
-        known: set[int] = set()
         for record in self._records.all():
-            if record.node_id != self._node_id:
-                continue
-            worker = self._host(record)
             found = record.process
-            if found is not None and found.alive:
-                known.add(found.pid)
+            alive = found is not None and found.alive
+            if record.node_id != self._node_id or not (alive or revive):
+                continue
+            if not alive and record.pid is not None:
+                # It died while nobody watched: what is started now is another process.
+                more = {"incarnation": record.incarnation + 1, "restarts": record.restarts + 1}
+                record = record.model_copy(update={"pid": None, "pid_started": None, **more})
+            self._host(record)
+            if alive:
                 self._feed.narrate(f"adopted worker {record.id}", about=record.id)
-        for process in processes.find_by_environment(NODE_ENV, self._node_id):
-            if process.pid not in known and _is_worker(process.cmdline()):
-                logs.get("hive").warning("orphan worker ended", pid=process.pid)
-                identity = processes.Identity(process.pid, process.create_time())
-                await processes.stop(identity, grace_s=ORPHAN_GRACE_S)
+        adopted = [worker for worker in self._all.values() if worker.record.pid is not None]
+        known = {worker.record.pid for worker in adopted}
+        orphans = [
+            processes.Identity(process.pid, process.create_time())
+            for process in processes.find_by_environment(NODE_ENV, self._node_id)
+            if process.pid not in known and _is_worker(process)
+        ]
+        await asyncio.gather(self._end_orphans(orphans), *(worker.look() for worker in adopted))
+        logs_of_ours = [worker.log for worker in self._all.values()]
+        prune(self._places.logs, logs_of_ours, now=self._clock.utc())
         for worker in self._all.values():
             self._run(worker)
 
@@ -134,8 +164,10 @@ class Workers:
         Raises:
             NotFound: the model is not on this host.
             Conflict: a worker of that id is here already.
-            RbeeError: BACKEND_UNAVAILABLE or INSUFFICIENT_VRAM, with what is needed and there.
+            RbeeError: BACKEND_UNAVAILABLE or INSUFFICIENT_VRAM with what is needed and there, a
+                file that is cut short, a full disk, no free port.
         """
+        check_request(request)
         assert self._group is not None  # noqa: S101 - started before requests come
         async with self._spawning:
             # One at a time: two spawns must not be promised the same memory.
@@ -149,14 +181,17 @@ class Workers:
                 backend=request.backend,
                 device=request.device,
             )
+            await asyncio.to_thread(check_file, file)
             record = self._record(worker_id, request, file, device)
-            _check_memory(record, device, self._holders(device))
+            check_memory(record, device, leases.holders(device, list(self._all.values())))
+            check_disk(self._places.state)
+            self._choose_port()
             self._records.write(record)
             worker = self._host(record)
             self._run(worker)
         self._feed.narrate(
             f"starting worker {worker_id}: {file.id} on {device.id}, about "
-            f"{_gib(record.memory_estimate)}",
+            f"{gib(record.memory_estimate)}",
             about=worker_id,
         )
         return worker.info
@@ -168,8 +203,12 @@ class Workers:
             NotFound: no such worker.
         """
         worker = self.get(worker_id)
+        pid = worker.record.pid
+        held = claims(await self._devices.read(), [pid]) if pid is not None else []
         await worker.stop(drain_s)
-        self._all.pop(worker_id, None)
+        await self._see_it_back(held)
+        if self._all.pop(worker_id, None) is None:
+            return
         self._records.remove(worker_id)
         self._feed.publish("worker_gone", {"id": worker_id})
         self._feed.narrate(f"worker {worker_id} stopped", about=worker_id)
@@ -184,32 +223,30 @@ class Workers:
 
     def with_leases(self, devices: Iterable[Device]) -> list[Device]:
         """Devices with what is promised on them taken from what is free, and our workers named."""
-        ours = {
-            worker.record.pid: worker.record.id
-            for worker in self._all.values()
-            if worker.record.pid is not None
-        }
-        result = []
-        for device in devices:
-            reserved = sum(
-                worker.reserved
-                for worker in self._all.values()
-                if worker.record.device == device.id
+        return [leases.applied(device, list(self._all.values())) for device in devices]
+
+    async def _end_orphans(self, orphans: Sequence[processes.Identity]) -> None:
+        """End workers of this hive that no record knows, and see their memory back."""
+        if not orphans:
+            return
+        held = claims(await self._devices.read(), [orphan.pid for orphan in orphans])
+        for orphan in orphans:
+            logs.get("hive").warning("orphan worker ended", pid=orphan.pid)
+            self._feed.narrate(f"ended an orphan worker (pid {orphan.pid})", level="warning")
+        await asyncio.gather(
+            *(processes.stop(orphan, grace_s=ORPHAN_GRACE_S) for orphan in orphans)
+        )
+        await self._see_it_back(held)
+
+    async def _see_it_back(self, held: Sequence[Claim]) -> None:
+        for claim in await until_back(self._devices, held, timeout=WAIT_S):
+            pids = ", ".join(map(str, sorted(claim.pids)))
+            text = (
+                f"the memory of pid {pids} on {claim.device} is not back after {WAIT_S:.0f} s: "
+                "the driver may need a reset (nvidia-smi --gpu-reset) or the host a reboot"
             )
-            named = [
-                process.model_copy(update={"worker_id": ours.get(process.pid)})
-                for process in device.processes
-            ]
-            result.append(
-                device.model_copy(
-                    update={
-                        "memory_reserved": reserved,
-                        "memory_free": max(0, device.memory_free - reserved),
-                        "processes": named,
-                    }
-                )
-            )
-        return result
+            logs.get("hive").warning("memory not back", device=claim.device, pids=pids)
+            self._feed.narrate(text, level="warning", about=claim.device)
 
     def _run(self, worker: HostedWorker) -> None:
         assert self._group is not None  # noqa: S101 - started before anything runs
@@ -220,9 +257,10 @@ class Workers:
     def _host(self, record: WorkerRecord) -> HostedWorker:
         worker = HostedWorker(
             record,
+            program=self._program,
             records=self._records,
             session=self._session,
-            log=self._places.logs / f"worker-{record.id}.log",
+            log=log_of(self._places.logs, record.id),
             choose_port=self._choose_port,
             callback_url=self._callback_url,
             callback_token=self._callback_token.reveal(),
@@ -240,12 +278,7 @@ class Workers:
     def _file(self, model: str) -> ModelFile:
         file = self._shelf.get(model)
         if file is None:
-            there = ", ".join(item.id for item in self._shelf.all()) or "none"
-            raise NotFound(
-                f"{model} is not on this host (there are: {there}); "
-                f"get it with `rbee-hive models download {model}`",
-                code="MODEL_NOT_FOUND",
-            )
+            raise self._shelf.missing(model)
         return file
 
     def _own_id(self) -> str:
@@ -274,6 +307,7 @@ class Workers:
             token=Secret.new().reveal(),
             backend=device.backend,
             device=device.id,
+            device_uuid=device.uuid,
             context=context,
             slots=slots,
             threads=request.threads or self._defaults.threads,
@@ -281,56 +315,14 @@ class Workers:
             started_at=self._clock.utc(),
         )
 
-    def _holders(self, device: Device) -> list[str]:
-        mine = [
-            f"worker {worker.record.id} ({worker.record.model}) "
-            f"{_gib(worker.info.memory_bytes or worker.record.memory_estimate)}"
-            for worker in self._all.values()
-            if worker.record.device == device.id and worker.record.pid is not None
-        ]
-        others = [
-            f"{process.name} (pid {process.pid}) {_gib(process.used)}"
-            for process in device.processes
-            if process.worker_id is None
-        ]
-        return mine + others
-
     def _choose_port(self) -> int:
         """The first port from the configured one that nobody has or was promised."""
-        promised = {worker.record.port for worker in self._all.values()}
-        for port in range(self._port_first, min(self._port_first + WORKER_PORTS, 65536)):
-            if port not in promised and _is_free(port):
-                return port
-        last = self._port_first + WORKER_PORTS - 1
-        raise Unavailable(f"no free port for a worker in {self._port_first} to {last}")
+        return choose_port(self._port_first, {worker.record.port for worker in self._all.values()})
 
 
-def _check_memory(record: WorkerRecord, device: Device, holders: list[str]) -> None:
-    if device.memory_free >= record.memory_estimate:
-        return
-    held = "; held by " + ", ".join(holders) if holders else ""
-    raise RbeeError(
-        f"{record.model} with {record.slots} slots of {record.context} tokens needs about "
-        f"{_gib(record.memory_estimate)} on {device.id}, free are {_gib(device.memory_free)} of "
-        f"{_gib(device.memory_total)}{held}",
-        code="INSUFFICIENT_VRAM",
-        details={"need": record.memory_estimate, "free": device.memory_free},
-    )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _is_worker(command: list[str]) -> bool:
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
     return any(word == "rbee_agent.worker" or word.endswith("llm-worker-rbee") for word in command)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 1024**3:.2f} GiB"

@@ -8,16 +8,25 @@ from typing import Any
 from rbee_agent.contracts.models import GgufFacts
 from rbee_agent.errors import Refused
 from rbee_agent.models.gguf_header import read_layout
+from rbee_agent.models.parts import parts
 
 _POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 
 
 def read_facts(path: Path) -> GgufFacts:
-    """Read a model's header; its tensors are only measured.
+    """Read a model's header; its tensors are only measured. `path` is the first of its files.
 
     Raises:
         Refused: no such file, no GGUF, or one that is cut short; names the file and the reason.
     """
+    read_layout(path)
+    readers = [_read(part) for part in parts(path)]
+    size = sum(part.stat().st_size for part in parts(path))
+    tensors = [tensor for reader in readers for tensor in reader.tensors]
+    return _facts(_Keys(readers[0]), size, tensors)
+
+
+def _read(path: Path) -> Any:
     read_layout(path)
     import gguf
 
@@ -26,13 +35,12 @@ def read_facts(path: Path) -> GgufFacts:
     except (ValueError, OSError, IndexError, KeyError, OverflowError) as error:
         raise Refused(f"{path.name} is damaged or cut short: {error}") from error
     size = path.stat().st_size
-    tensors = reader.tensors
-    ends = max((int(t.data_offset) + int(t.n_bytes) for t in tensors), default=0)
+    ends = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
     if ends > size:
         raise Refused(
             f"{path.name} is cut short: its tensors end at {ends} bytes, the file at {size}"
         )
-    return _facts(_Keys(reader), size, tensors)
+    return reader
 
 
 class _Keys:

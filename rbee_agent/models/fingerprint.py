@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from rbee_agent.models.gguf_header import read_layout
+from rbee_agent.models.parts import parts
 
 MIB = 1024 * 1024
 
@@ -13,9 +14,16 @@ MIB = 1024 * 1024
 def fingerprint(path: Path) -> str:
     """SHA-256 in hex over size, GGUF header, and the first and last MiB of the tensor data.
 
+    Of a model in several files it is the SHA-256 over the fingerprints of all.
+
     Raises:
-        Refused: the file is no GGUF or is cut short.
+        Refused: a file is no GGUF, is cut short or missing.
     """
+    found = [_of_file(part) for part in parts(path)]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def _of_file(path: Path) -> str:
     layout = read_layout(path)
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())

@@ -75,13 +75,22 @@ def resolve(name: str, catalog: Mapping[str, CatalogModel]) -> CatalogModel:
 
 def unknown_model(name: str, names: list[str]) -> NotFound:
     """The refusal of a name that nobody knows, naming the near ones."""
-    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.3)
+    near = nearest(name, names)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return NotFound(
         f"there is no model {name}; {hint}{HOW_TO_GET}",
         code="MODEL_NOT_FOUND",
         details={"nearest": near},
     )
+
+
+def nearest(name: str, names: list[str], *, most: int = 3) -> list[str]:
+    """The names most like `name`, the likest first, whatever their case."""
+    known = {candidate.lower(): candidate for candidate in names}
+    word = name.lower()
+    holding = sorted((key for key in known if word and word in key), key=len)
+    close = difflib.get_close_matches(word, list(known), n=most, cutoff=0.3)
+    return [known[key] for key in dict.fromkeys([*holding, *close])][:most]
 
 
 def model_slug(reference: str) -> str:

@@ -81,7 +81,7 @@ def choose_node(
     able = _able(wish, list(nodes))
     choices = [choice for node in able for choice in _on_node(wish, node, need, idle)]
     if not choices:
-        most = max(_room(device) for node in able for device in _devices(node, wish))
+        most = max(device.memory_free for node in able for device in _devices(node, wish))
         raise Unavailable(
             f"{wish.model} needs about {need / 2**20:.0f} MiB, the most that a device has free is "
             f"{most / 2**20:.0f} MiB, and ending idle workers would not make enough room",
@@ -93,7 +93,7 @@ def choose_node(
         key=lambda c: (
             len(c.evict),
             wish.model not in c.node.models,
-            -max(_room(device) for device in _devices(c.node, wish)),
+            -max(device.memory_free for device in _devices(c.node, wish)),
             c.node.id,
         ),
     )
@@ -126,7 +126,7 @@ def _on_node(wish: Deployment, node: Node, need: int, idle: Sequence[Idle]) -> l
     """How the worker would fit on each device of a host."""
     choices = []
     for device in _devices(node, wish):
-        room, gone = _room(device), []
+        room, gone = device.memory_free, []
         for worker in idle:
             if room >= need:
                 break
@@ -140,10 +140,6 @@ def _on_node(wish: Deployment, node: Node, need: int, idle: Sequence[Idle]) -> l
 
 def _devices(node: Node, wish: Deployment) -> list[Device]:
     return [device for device in node.devices if _fits(device, wish)]
-
-
-def _room(device: Device) -> int:
-    return device.memory_free - device.memory_reserved
 
 
 def _fits(device: Device, wish: Deployment) -> bool:

@@ -62,6 +62,11 @@ class Places:
         return self.state / "logs"
 
     @property
+    def workers_lock(self) -> Path:
+        """Held by the process that owns this host's workers."""
+        return self.state / "workers.lock"
+
+    @property
     def database(self) -> Path:
         """The queen's SQLite file."""
         return self.state / "queen.db"

@@ -44,9 +44,9 @@ def test_a_host_with_the_file_is_preferred():
 
 
 def test_among_equals_the_emptiest():
-    """The most free memory wins, leases not counted as free."""
-    nodes = [node("a", 900, reserved=500), node("b", 800)]
-    assert choose_node(wish(), nodes, 300).node.id == "b"
+    """The most free memory wins; the hive has taken its leases off already."""
+    nodes = [node("a", 700, reserved=500), node("b", 800, reserved=700)]
+    assert choose_node(wish(), nodes, 600).node.id == "b"
 
 
 def test_idle_workers_go_only_when_they_must():

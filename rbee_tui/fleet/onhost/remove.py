@@ -27,7 +27,8 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
     if arguments.get("purge_models"):
         for path in owned:
             path.unlink(missing_ok=True)
-            _remove_empty(path.parent)
+            for folder in _own_folders(path):
+                _remove_empty(folder)
     else:
         kept = [str(path) for path in owned if path.exists()]
     for folder in places.everything():
@@ -50,10 +51,18 @@ def owned_models() -> list[Path]:
     """The files that rbee itself downloaded, as the hive's list of models names them."""
     models = (daemon.read(places.data() / "models.json") or {}).get("models", {})
     return [
-        Path(str(model["path"]))
+        Path(str(path))
         for model in (models.values() if isinstance(models, dict) else ())
         if isinstance(model, dict) and model.get("owned") and model.get("path")
+        for path in model.get("brought") or [model["path"]]
     ]
+
+
+def _own_folders(path: Path) -> list[Path]:
+    """The folders that a model's file was put into; in the hub's cache up to its repository's."""
+    folders = list(path.parents)
+    own = next((n for n, item in enumerate(folders) if item.name.startswith("models--")), 0)
+    return folders[: own + 1]
 
 
 def _remove_but(folder: Path, kept: Path) -> None:

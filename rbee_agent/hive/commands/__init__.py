@@ -1,0 +1,1 @@
+"""The commands of ``rbee-hive``: through the daemon where one runs, on its records where not."""
