@@ -65,7 +65,7 @@ class AppleGpu:
 def _chip(said: str) -> str:
     """The name of the first GPU that speaks Metal; empty where none does."""
     for gpu in json.loads(said).get("SPDisplaysDataType", []):
-        if any("metal" in str(key).lower() for key in gpu):
+        if any("metal" in f"{key} {value}".lower() for key, value in gpu.items()):
             return str(gpu.get("sppci_model") or gpu.get("_name") or NAME)
     return ""
 

@@ -184,6 +184,17 @@ class HostedWorker:
                 restart_at=None,
                 load_progress=0.0,
             )
+        try:
+            return _End(code=await self._watch(found, child))
+        except asyncio.CancelledError:
+            if child is not None:
+                processes.let_go(child)
+            raise
+
+    async def _watch(
+        self, found: processes.Identity, child: subprocess.Popen[bytes] | None
+    ) -> int | None:
+        """Wait for the end of a process, or end it when `stop` is called; its exit code."""
         reaped = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             ending = group.create_task(processes.ended(found, child))
@@ -195,7 +206,7 @@ class HostedWorker:
             if not ending.done():
                 await self._end_process(found, reaped)
             stopping.cancel()
-        return _End(code=ending.result())
+        return ending.result()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], processes.Identity]:
         """Start the process.

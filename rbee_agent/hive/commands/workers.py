@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from contextlib import aclosing
 
 import aiohttp
 
@@ -105,8 +106,8 @@ async def _spawn_and_wait(
 ) -> WorkerInfo:
     info = await client.spawn(request, timeout=60)
     try:
-        async with asyncio.timeout(SPAWN_TIMEOUT_S):
-            async for event in client.events():
+        async with asyncio.timeout(SPAWN_TIMEOUT_S), aclosing(client.events()) as events:
+            async for event in events:
                 if event.event == "worker":
                     said = WorkerInfo.read_json(event.data)
                 elif event.event == "snapshot":
