@@ -19,13 +19,16 @@ from rbee_agent.queen.task import Task
 from rbee_agent.wire.frames import index_of
 from rbee_agent.wire.sse import ServerEvent
 
-SILENCE_S = 0.7
+SILENCE_S = 0.6
 """Without a byte for so long a worker is asked; it pings every half second."""
 LONE_SILENCE_S = 4.0
 """As long as no other worker could take the stream there is nothing to win by haste: on a busy
 machine a living worker may be silent for a second."""
 PROBE_S = 0.3
-WATCH_S = 0.1
+"""With `SILENCE_S` this is what a dead worker costs its readers: less than a second."""
+WATCH_S = 0.05
+STILL_S = 0.7
+"""When the watchdog itself comes so late, it was this process that stood still."""
 HUNG_UNKNOWN_S = 30.0
 """Patience with an engine whose step time is not known yet."""
 HUNG_LEAST_S = 3.0
@@ -130,14 +133,16 @@ class Relay:
             Broken: it is silent and does not answer a probe either, or its engine hangs.
         """
         while True:
-            before = self.now()
-            await asyncio.sleep(WATCH_S)
+            progress = self.progress
+            due = min(progress.heard + SILENCE_S, progress.moved + progress.patience())
+            until = max(due, self.now() + WATCH_S)
+            await asyncio.sleep(until - self.now())
             now = self.now()
-            if now - before > SILENCE_S:
-                # It was this process that stood still: nothing can be said about the worker.
+            if now - until > STILL_S:
+                # Nothing can be said about the worker.
                 self.progress.heard = self.progress.moved = now
                 continue
-            if now - self.progress.heard > SILENCE_S:
+            if now - self.progress.heard >= SILENCE_S:
                 await self._ask(probe)
             stalled = now - self.progress.moved
             if stalled > self.progress.patience():

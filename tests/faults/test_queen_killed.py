@@ -100,9 +100,10 @@ async def test_nothing_accepted_is_lost_under_load(queen_process, hive):
         async with asyncio.TaskGroup() as group:
             for place in range(8):
                 group.create_task(hand_in(http, f"load{place}"))
-            await asyncio.sleep(1.0)
+            async with asyncio.timeout(60):
+                while len(accepted) < 150:  # noqa: ASYNC110 - answers come over eight connections
+                    await asyncio.sleep(0.01)
             await queen_process.end(signal.SIGKILL)
-    assert len(accepted) > 100
     await hive.add(FakeWorker("w1", slots=64))
     await queen_process.start()
     async with httpx.AsyncClient(base_url=queen_process.url, timeout=10) as http:

@@ -1,6 +1,6 @@
 """Seeded chaos: whatever breaks, tasks accepted = tasks ended, and no token lost or doubled.
 
-``RBEE_FAULT_RUNS`` sets how many seeds are run (``make faults``: 500); the suite runs a few.
+``RBEE_FAULT_RUNS`` sets how many seeds are run; `make faults` runs `LONG`, the suite a few.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from rbee_agent.testing.queen import InProcessQueen
 from rbee_agent.testing.worker import FakeWorker, Faults, answer
 from rbee_agent.wire.sse import SseDecoder
 
-RUNS = int(os.environ.get("RBEE_FAULT_RUNS", "12"))
+LONG = 440
+"""With those of `test_seeded_real` 500."""
+RUNS = int(os.environ.get("RBEE_FAULT_RUNS", LONG if "RBEE_LONG" in os.environ else 12))
 TASKS = 12
 
 
