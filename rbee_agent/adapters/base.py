@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import aiohttp
 
+from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.settings.secret import Secret
 from rbee_agent.wire.sse import ServerEvent
@@ -25,6 +26,25 @@ class Target:
     token: Secret | None = None
     model: str = ""
     """What the engine itself calls the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token and the bytes that it shows."""
+
+    id: int
+    piece: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWords:
+    """What a model's file says of chats."""
+
+    chat_template: str
+    bos: str = ""
+    eos: str = ""
+    build: str = ""
+    """Of the engine."""
 
 
 def why(error: BaseException) -> str:
@@ -65,3 +85,41 @@ class Adapter(Protocol):
 
     async def cancel(self, target: Target, job_id: str) -> None:
         """Stop a job; nothing happens where there is none."""
+
+
+@runtime_checkable
+class TextAdapter(Adapter, Protocol):
+    """One kind of engine that also tells how its model reads texts."""
+
+    async def tokenize(
+        self, target: Target, text: str, *, add_special: bool, parse_special: bool
+    ) -> list[Token]:
+        """A text as the model reads it.
+
+        Raises:
+            RbeeError: the engine refused.
+            Unreachable: nobody answers in time.
+        """
+
+    async def detokenize(self, target: Target, tokens: list[int]) -> str:
+        """The text that tokens show.
+
+        Raises:
+            RbeeError, Unreachable: as `tokenize`.
+        """
+
+    async def apply_template(
+        self, target: Target, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> str:
+        """The prompt that a conversation becomes.
+
+        Raises:
+            RbeeError, Unreachable: as `tokenize`.
+        """
+
+    async def words(self, target: Target) -> ModelWords:
+        """What the model's file says of chats.
+
+        Raises:
+            RbeeError, Unreachable: as `tokenize`.
+        """

@@ -13,9 +13,10 @@ from typing import Any
 
 import aiohttp
 
-from rbee_agent.adapters.base import Resume, Target
+from rbee_agent.adapters.base import ModelWords, Resume, Target, Token
 from rbee_agent.adapters.http_json import JsonEngine
 from rbee_agent.contracts.frames import AcceptedFrame, EndFrame, ErrorFrame
+from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import RbeeError
 from rbee_agent.wire.frames import token_frame
@@ -48,10 +49,7 @@ class LlamaServerAdapter:
             )
         prompt = request.prompt
         if prompt is None:
-            body = {"messages": [message.dump() for message in request.messages or []]}
-            prompt = str(
-                (await self._engine.call(target, "POST", "/apply-template", body))["prompt"]
-            )
+            prompt = await self.apply_template(target, request.messages or [], None)
         asked = completion_body(prompt, request)
         async with self._engine.stream(target, "/completion", asked) as events:
             yield _translated(events, request)
@@ -77,6 +75,44 @@ class LlamaServerAdapter:
     async def cancel(self, target: Target, job_id: str) -> None:
         """Nothing to do: closing the connection ends the job."""
 
+    async def tokenize(
+        self, target: Target, text: str, *, add_special: bool, parse_special: bool
+    ) -> list[Token]:
+        """As its own route has it."""
+        body = {
+            "content": text,
+            "add_special": add_special,
+            "parse_special": parse_special,
+            "with_pieces": True,
+        }
+        said = await self._engine.call(target, "POST", "/tokenize", body)
+        return [Token(int(one["id"]), _piece(one["piece"])) for one in said["tokens"]]
+
+    async def detokenize(self, target: Target, tokens: list[int]) -> str:
+        """As its own route has it."""
+        said = await self._engine.call(target, "POST", "/detokenize", {"tokens": tokens})
+        return str(said["content"])
+
+    async def apply_template(
+        self, target: Target, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> str:
+        """As its own route has it."""
+        body: dict[str, Any] = {"messages": [message.dump() for message in messages]}
+        if tools:
+            body["tools"] = tools
+        said = await self._engine.call(target, "POST", "/apply-template", body)
+        return str(said["prompt"])
+
+    async def words(self, target: Target) -> ModelWords:
+        """From ``/props``."""
+        props = await self._engine.call(target, "GET", "/props")
+        return ModelWords(
+            chat_template=str(props.get("chat_template", "")),
+            bos=str(props.get("bos_token", "")),
+            eos=str(props.get("eos_token", "")),
+            build=str(props.get("build_info", "")),
+        )
+
     async def _model(self, target: Target, timeout: float) -> str:
         listed = await self._engine.call(target, "GET", "/v1/models", timeout=timeout)
         data = listed.get("data") or [{}]
@@ -86,6 +122,11 @@ class LlamaServerAdapter:
         body = {"input": request.inputs}
         answer = await self._engine.call(target, "POST", "/v1/embeddings", body, timeout=600.0)
         return embedding_frames(request, answer)
+
+
+def _piece(piece: str | list[int]) -> bytes:
+    """Bytes that are no whole text come as numbers."""
+    return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
 def completion_body(prompt: str, request: ExecuteRequest) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
-from rbee_agent.adapters.base import Resume, Target, why
+from rbee_agent.adapters.base import ModelWords, Resume, Target, Token, why
+from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import Unreachable, from_body
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
@@ -17,6 +20,8 @@ from rbee_agent.wire.versions import version_headers
 
 CONNECT_TIMEOUT_S = 2.0
 CANCEL_TIMEOUT_S = 2.0
+CALL_TIMEOUT_S = 30.0
+"""A megabyte of text takes a second to tokenise."""
 FINISH_S = 0.02
 _TOKEN = b"event: token\ndata: "
 _TOKEN_TEXT = _TOKEN.decode()
@@ -79,6 +84,46 @@ class WorkerAdapter:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"the worker does not answer: {why(error)}") from error
+
+    async def tokenize(
+        self, target: Target, text: str, *, add_special: bool, parse_special: bool
+    ) -> list[Token]:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        body = {"text": text, "add_special": add_special, "parse_special": parse_special}
+        said = await self._call(target, "POST", "/tokenize", body)
+        pieces = [base64.b64decode(piece) for piece in said["pieces"]]
+        return [Token(*pair) for pair in zip(said["tokens"], pieces, strict=True)]
+
+    async def detokenize(self, target: Target, tokens: list[int]) -> str:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        return str((await self._call(target, "POST", "/detokenize", {"tokens": tokens}))["text"])
+
+    async def apply_template(
+        self, target: Target, messages: list[Message], tools: list[dict[str, Any]] | None
+    ) -> str:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        body = {"messages": [message.dump() for message in messages], "tools": tools}
+        return str((await self._call(target, "POST", "/apply-template", body))["prompt"])
+
+    async def words(self, target: Target) -> ModelWords:
+        """See :class:`rbee_agent.adapters.base.Adapter`."""
+        return ModelWords(**await self._call(target, "GET", "/words"))
+
+    async def _call(self, target: Target, method: str, path: str, body: Any = None) -> Any:
+        try:
+            async with self._session.request(
+                method,
+                target.url + path,
+                json=body,
+                headers=self._auth(target),
+                timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S),
+            ) as response:
+                said = await _json(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"the worker does not answer: {why(error)}") from error
+        if response.status != 200:
+            raise from_body(said, response.status)
+        return said
 
     def _auth(self, target: Target) -> dict[str, str]:
         if target.token is None:

@@ -127,6 +127,8 @@ class EndFrame(Contract):
     prefill_time_ms: int | None = None
     first_token_ms: int | None = None
     finish_reason: FinishReason = "stop"
+    stop_sequence: str | None = None
+    """The stop string that ended it; None where something else did."""
     resumed: int = 0
     exact_profile: str | None = None
 

@@ -197,6 +197,16 @@ class Engine:
         """Whether every shortcut was tried under this profile."""
         return self._proofs is not None and self._proofs.complete
 
+    def words(self) -> dict[str, str]:
+        """What the model's file says of chats: its template, and how its two ends are written."""
+        model = self._loaded()
+        return {
+            "chat_template": self._template.source,
+            "bos": model.token_text(model.bos),
+            "eos": model.token_text(model.eos),
+            "build": build().partition(";")[0],
+        }
+
     def tokenize(
         self, text: str, *, add_special: bool = False, parse_special: bool = False
     ) -> list[int]:

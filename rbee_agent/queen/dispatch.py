@@ -247,9 +247,7 @@ class Dispatcher:
 
     async def _attempt(self, task: Task, worker: Worker) -> dict[str, Any]:
         task.lost_reason = None
-        adapter = self._adapters[worker.kind]
-        token = worker.info.token
-        target = Target(worker.info.url or "", Secret(token) if token else None, worker.info.model)
+        adapter, target = self.reach(worker)
         relay = Relay(
             task,
             self._clock.monotonic,
@@ -280,6 +278,12 @@ class Dispatcher:
                     watching.cancel()
         except ExceptionGroup as group:
             raise _verdict(group) from None
+
+    def reach(self, worker: Worker) -> tuple[Adapter, Target]:
+        """Who speaks to a worker, and where it is."""
+        token = worker.info.token
+        target = Target(worker.info.url or "", Secret(token) if token else None, worker.info.model)
+        return self._adapters[worker.kind], target
 
     def _elsewhere(self, task: Task, worker: Worker) -> bool:
         """Whether another worker could take the task over now."""
@@ -370,6 +374,7 @@ def merge_end(task: Task, end: Mapping[str, Any]) -> str:
         "prefill_time_ms": end.get("prefill_time_ms"),
         "first_token_ms": task.info().timings.first_token_ms,
         "finish_reason": end.get("finish_reason", "stop"),
+        "stop_sequence": end.get("stop_sequence"),
         "resumed": task.resumed,
         "exact_profile": end.get("exact_profile"),
     }

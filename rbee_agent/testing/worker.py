@@ -25,6 +25,7 @@ from rbee_agent.contracts.workers import (
 )
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import Server
+from rbee_agent.testing.worker_texts import Words
 from rbee_agent.wire.frames import token_frame
 from rbee_agent.wire.sse import encode
 
@@ -132,6 +133,7 @@ class FakeWorker:
         app.router.add_post("/execute", self._execute)
         app.router.add_post("/cancel", self._cancel)
         app.router.add_get("/health", self._health)
+        Words().serve(app.router)
         self._server = Server(app, shutdown_timeout=0.05)
         await self._server.start("127.0.0.1", 0, choose="another port")
         return self

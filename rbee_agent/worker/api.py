@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -76,6 +77,7 @@ def make_app(worker: Worker, token: Secret) -> web.Application:
     app.router.add_post("/tokenize", routes.tokenize)
     app.router.add_post("/detokenize", routes.detokenize)
     app.router.add_post("/apply-template", routes.apply_template)
+    app.router.add_get("/words", routes.words)
     app.router.add_post("/embed", routes.embed)
     app.router.add_post("/shutdown", routes.shutdown)
     return app
@@ -130,7 +132,7 @@ class Routes:
         return web.Response(text=self._worker.metrics_text(), content_type="text/plain")
 
     async def tokenize(self, request: web.Request) -> web.Response:
-        """Text to token ids."""
+        """Text to token ids, and the bytes that each shows (base64: they may be no whole text)."""
         body = _Tokenize.read(await read_json_object(request, max_bytes=MAX_BODY))
         engine = self._worker.ready_engine()
         ids = await asyncio.to_thread(
@@ -139,7 +141,8 @@ class Routes:
             add_special=body.add_special,
             parse_special=body.parse_special,
         )
-        return json_response({"tokens": ids})
+        pieces = [base64.b64encode(engine.piece(token)).decode() for token in ids]
+        return json_response({"tokens": ids, "pieces": pieces})
 
     async def detokenize(self, request: web.Request) -> web.Response:
         """Token ids to text."""
@@ -153,6 +156,10 @@ class Routes:
         engine = self._worker.ready_engine()
         text = await asyncio.to_thread(engine.apply_template, body.messages, body.tools)
         return json_response({"prompt": text})
+
+    async def words(self, _: web.Request) -> web.Response:
+        """What the model's file says of chats."""
+        return json_response(self._worker.ready_engine().words())
 
     async def embed(self, request: web.Request) -> web.Response:
         """Embeddings as one JSON document."""

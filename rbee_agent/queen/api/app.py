@@ -10,6 +10,7 @@ from rbee_agent.errors import Unavailable
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import ERROR_SHAPE, bearer, correlate, refuse_web_pages
 from rbee_agent.queen.api import fleet, hosts, meta, models, policy, tasks
+from rbee_agent.queen.api.anthropic import routes as anthropic
 from rbee_agent.queen.api.dialects import in_its_shape, refusal_of
 from rbee_agent.queen.api.openai import routes as openai
 from rbee_agent.queen.api.openapi import document
@@ -20,7 +21,7 @@ from rbee_agent.wire.versions import check_peer
 
 def all_routes() -> list[Route]:
     """Every route of the queen."""
-    rooms = (tasks, fleet, hosts, models, policy, meta, openai)
+    rooms = (tasks, fleet, hosts, models, policy, meta, openai, anthropic)
     routes = [route for room in rooms for route in room.ROUTES]
     described = document([*routes, _openapi_route(_never)])
 
@@ -58,7 +59,11 @@ def guarded(route: Route) -> Handler:
 
     async def check(request: web.Request) -> web.StreamResponse:
         queen = queen_of(request)
-        set_who(request, queen.access.authorize(bearer(request), roles, placeholder=placeholder))
+        token = bearer(request)
+        if token is None and placeholder:
+            # Anthropic's clients send their key so.
+            token = request.headers.get("X-Api-Key")
+        set_who(request, queen.access.authorize(token, roles, placeholder=placeholder))
         if not queen.ready:
             raise Unavailable("the queen is starting", retry_after_ms=200)
         return await handler(request)

@@ -87,7 +87,7 @@ class Translator(Protocol):
     def begin(self) -> bytes:
         """What stands before the first piece."""
 
-    def piece(self, place: int, piece: Piece) -> bytes:
+    def piece(self, place: int, piece: Piece, /) -> bytes:
         """One piece; empty where this API has nothing to say of it."""
 
     def finish(self) -> bytes:

@@ -8,11 +8,15 @@ from aiohttp import web
 
 from rbee_agent.errors import RbeeError
 from rbee_agent.http.errors import error_response
+from rbee_agent.queen.api.anthropic.refusals import refusal as anthropic_refusal
 from rbee_agent.queen.api.openai.refusals import refusal as openai_refusal
 
 Refusal = Callable[[RbeeError], web.Response]
 
-REFUSALS: dict[str, Refusal] = {"/v1/": openai_refusal}
+REFUSALS: dict[str, Refusal] = {
+    "/v1/": openai_refusal,
+    "/v1/messages": anthropic_refusal,
+}
 """By the beginning of the path; the longest one that fits decides."""
 
 

@@ -23,7 +23,9 @@ class No:
     but: tuple[Any, ...] = ()
 
 
-def read_body(kind: type[BodyT], refused: dict[str, No], body: dict[str, Any]) -> BodyT:
+def read_body(
+    kind: type[BodyT], refused: dict[str, No], body: dict[str, Any], *, api: str = "OpenAI"
+) -> BodyT:
     """A request's body as its type.
 
     Null stands for a field that was not given.
@@ -40,7 +42,7 @@ def read_body(kind: type[BodyT], refused: dict[str, No], body: dict[str, Any]) -
                 violations.append(_violation(name, f"is not supported: {refused[name].why}"))
         elif name not in kind.model_fields:
             del given[name]
-            violations.append(_violation(name, "there is no such field, here or at OpenAI"))
+            violations.append(_violation(name, f"there is no such field, here or at {api}"))
     try:
         read = kind.model_validate(given)
     except ValidationError as error:
