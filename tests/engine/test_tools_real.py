@@ -24,7 +24,7 @@ WEATHER = {
             "properties": {
                 "city": {"type": "string", "maxLength": 20},
                 "unit": {"enum": ["C", "F"]},
-                "days": {"enum": [1, 2, 3]},
+                "days": {"type": "integer", "minimum": 1, "maximum": 9},
             },
             "required": ["city", "unit"],
             "additionalProperties": False,

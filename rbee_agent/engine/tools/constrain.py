@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
-from rbee_agent.engine.schema import schema_grammar
 from rbee_agent.engine.tools.offer import Tool
 from rbee_agent.engine.tools.styles import Style
+from rbee_agent.grammar import Grammar, compile_schema
+from rbee_agent.grammar.gbnf import Lit, Ref, alt, rep, seq
 
-_MOST_CALLS = 16
+MOST_CALLS = 16
 """Calls in one answer, at most: a small model would go on for ever."""
-_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|[a-zA-Z][a-zA-Z0-9-]*')
 
 
 def calls_grammar(style: Style, tools: Sequence[Tool], *, several: bool) -> str:
@@ -21,29 +20,28 @@ def calls_grammar(style: Style, tools: Sequence[Tool], *, several: bool) -> str:
     Raises:
         InvalidParams: parameters hold a keyword that no grammar enforces; names it.
     """
+    grammar = Grammar()
+    grammar.rules["answer"] = add_calls(grammar, style, tools, several=several)
+    return grammar.text("answer")
+
+
+def add_calls(grammar: Grammar, style: Style, tools: Sequence[Tool], *, several: bool) -> Ref:
+    """Add the rules of one call or more to a grammar; returns what stands for them.
+
+    Raises:
+        InvalidParams: see `calls_grammar`.
+    """
     wording = style.wording
-    rules: list[str] = []
     choices = []
     for place, tool in enumerate(tools):
-        text = schema_grammar(tool.parameters, f"tools.{tool.name}.parameters")
-        rules.append(_renamed(text, f"t{place}-"))
-        name = json.dumps(tool.name)[1:-1]
-        choices.append(f"{_quoted(wording.before + name + wording.between)} t{place}-root")
-    calls = "call"
-    if several and wording.several:
-        calls = f"call ({_quoted(wording.separator)} call){{0,{_MOST_CALLS - 1}}}"
-    rules.insert(0, f"root ::= {_quoted(wording.open)} {calls} {_quoted(wording.close)}")
-    rules.insert(1, f"call ::= ({' | '.join(choices)}) {_quoted(wording.after)}")
-    return "\n".join(rules)
-
-
-def _renamed(grammar: str, prefix: str) -> str:
-    def put(match: re.Match[str]) -> str:
-        word = match[0]
-        return word if word[0] in '"[' else prefix + word
-
-    return _TOKEN.sub(put, grammar)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+        field = f"tools.{tool.name}.parameters"
+        arguments = compile_schema(tool.arguments, grammar, field=field, prefix=f"t{place}x")
+        head = wording.before + json.dumps(tool.name)[1:-1] + wording.between
+        choices.append(seq(Lit(head), arguments, Lit(wording.after)))
+    grammar.rules["call"] = alt(*choices)
+    more = seq(Lit(wording.separator), Ref("call"))
+    most = MOST_CALLS - 1 if several and wording.several else 0
+    grammar.rules["calls"] = seq(
+        Lit(wording.open), Ref("call"), rep(more, 0, most), Lit(wording.close)
+    )
+    return Ref("calls")

@@ -19,7 +19,14 @@ class Tool:
 
     name: str
     parameters: dict[str, Any]
-    """The JSON Schema of its arguments, an object."""
+    """The JSON Schema of its arguments."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The schema of its arguments, which are an object whatever the parameters leave open."""
+        if self.parameters.get("type") == "object":
+            return self.parameters
+        return {**self.parameters, "type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
