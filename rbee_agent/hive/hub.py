@@ -137,7 +137,8 @@ def choose(files: list[HubFile], source: Source) -> list[HubFile]:
         found = _matching(source.file, whole if "*" in source.file else list(models))
     if not found:
         wanted = (source.file or "").strip("*")
-        near = nearest(wanted, list(models)) or sorted(models)
+        offered = [name for name in whole if part_names(name)[0] == name]
+        near = nearest(wanted, offered) or sorted(offered)
         there = f"; there are {', '.join(near[:8])}" if near else "; it has no GGUF file at all"
         raise NotFound(
             f"{source.location} has no {wanted or 'GGUF file'}{there}", code="MODEL_NOT_FOUND"

@@ -10,6 +10,9 @@ from rbee_agent.errors import Refused
 from rbee_agent.models.gguf_header import read_layout
 from rbee_agent.models.parts import parts
 
+_GARBAGE = (ValueError, OSError, IndexError, KeyError, TypeError, ArithmeticError, MemoryError)
+"""What reading a header of garbage ends with."""
+
 _POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 
 
@@ -23,7 +26,10 @@ def read_facts(path: Path) -> GgufFacts:
     readers = [_read(part) for part in parts(path)]
     size = sum(part.stat().st_size for part in parts(path))
     tensors = [tensor for reader in readers for tensor in reader.tensors]
-    return _facts(_Keys(readers[0]), size, tensors)
+    try:
+        return _facts(_Keys(readers[0]), size, tensors)
+    except _GARBAGE as error:
+        raise Refused(f"{path.name} is damaged: its metadata cannot be read ({error})") from error
 
 
 def _read(path: Path) -> Any:
@@ -32,7 +38,7 @@ def _read(path: Path) -> Any:
 
     try:
         reader = gguf.GGUFReader(path)
-    except (ValueError, OSError, IndexError, KeyError, OverflowError) as error:
+    except _GARBAGE as error:
         raise Refused(f"{path.name} is damaged or cut short: {error}") from error
     size = path.stat().st_size
     ends = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)

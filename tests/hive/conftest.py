@@ -53,16 +53,6 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def eventually(look: Callable[[], Any]) -> None:
-    """Wait until `look` gives (or its awaitable gives) something true."""
-    async with asyncio.timeout(60):
-        while True:
-            found = look()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.02)
-
-
 class Driver:
     """What the played driver says of its GPU-aaaa0000… and GPU-aaaa0001…; a folder of files."""
 

@@ -9,7 +9,8 @@ import pytest
 
 from rbee_agent.contracts.workers import WorkerState
 from rbee_agent.errors import RbeeError
-from tests.hive.conftest import Driver, Host, eventually
+from tests.hive.conftest import Driver, Host
+from tests.waiting import eventually
 
 MIB = 1024**2
 

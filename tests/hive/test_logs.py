@@ -10,7 +10,8 @@ import pytest
 from rbee_agent.contracts.workers import WorkerState
 from rbee_agent.hive import log_tail, worker
 from rbee_agent.hive.log_tail import last_lines, log_of, prune, rotate
-from tests.hive.conftest import Host, eventually
+from tests.hive.conftest import Host
+from tests.waiting import eventually
 
 
 def test_the_last_lines_are_all_there_however_long(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from rbee_agent.contracts.devices import Device
 from rbee_agent.hive.devices import Devices
 from rbee_agent.hive.nvml import Nvml
-from tests.hive.conftest import Driver, eventually
+from tests.hive.conftest import Driver
+from tests.waiting import eventually
 
 MIB = 1024**2
 
