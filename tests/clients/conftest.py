@@ -1,14 +1,19 @@
-"""One real fleet for all clients: a queen, a hive and a worker with the demo model."""
+"""One real fleet for all clients: a queen, a hive, a worker of the demo model, and an encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from openai import AsyncOpenAI
 
 from rbee_agent.testing.live_fleet import MODEL, LiveFleet
+from tests.pooled_model import write_pooled_model
+
+POOLED = "tiny-pooled"
+"""The encoder; it has no worker until somebody asks for it."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,29 @@ class Served:
 @pytest.fixture(scope="session")
 def served(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A queen with one ready worker of the demo model."""
-    fleet = LiveFleet(tmp_path_factory.mktemp("clients"), worker_port=18401)
+    root = tmp_path_factory.mktemp("clients")
+    # One thread: tests share the cores, and llama.cpp's threads wait for each other spinning.
+    fleet = LiveFleet(root, worker_port=18401, RBEE_WORKER_THREADS="1")
     try:
+        write_pooled_model(root / f"{POOLED}.gguf")
         fleet.register_model(demo_model)
-        fleet.ok("up", "--model", MODEL)
+        fleet.register_model(root / f"{POOLED}.gguf", POOLED)
+        fleet.ok("up")
+        fleet.ok("worker", "spawn", "cpu", "--model", MODEL, "--slots", "8", "--ctx", "2048")
         key = (fleet.root / ".local/state/rbee/admin.token").read_text().strip()
         yield Served(fleet.record("queen")["url"], key, MODEL, fleet)
     finally:
         fleet.end()
+
+
+@pytest.fixture
+def queen_url(served: Served) -> str:
+    """Where the queen listens."""
+    return served.url
+
+
+@pytest.fixture
+async def openai(queen_url: str) -> AsyncIterator[AsyncOpenAI]:
+    """The official client, as anybody would make it."""
+    async with AsyncOpenAI(base_url=f"{queen_url}/v1", api_key="any", max_retries=0) as client:
+        yield client

@@ -42,8 +42,6 @@ def error_body(error: RbeeError) -> dict[str, Any]:
         message = "; ".join(f"{one['field']}: {one['message']}" for one in error.errors)
     elif error.code == "MODEL_NOT_FOUND":
         param = "model"
-    elif error.code == "CONTEXT_LENGTH_EXCEEDED":
-        param = "messages"
     body: dict[str, Any] = {
         "message": message,
         "type": _type_of(error),
