@@ -40,7 +40,7 @@ class Plan:
         made = short_id if self.style.short_ids else long_id
         parser = OutputParser(
             self.style,
-            tools=self.offer.names,
+            tools={tool.name: tool.parameters for tool in self.offer.tools},
             opened=self.opened,
             thinks=self.thinks,
             call_id=partial(made, request.job_id),

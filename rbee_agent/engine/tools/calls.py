@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from rbee_agent.engine.tools import read_json
+from rbee_agent.engine.tools import code, read_json, tagged
 from rbee_agent.engine.tools.pieces import Call
 from rbee_agent.engine.tools.read_json import Chars, Malformed, Step
 from rbee_agent.engine.tools.styles import Style
@@ -23,7 +25,7 @@ class CallReader:
     def __init__(
         self,
         style: Style,
-        tools: Collection[str],
+        tools: Mapping[str, Mapping[str, Any]],
         chars: Chars,
         emit: Callable[[Call], None],
         call_id: Callable[[int], str],
@@ -31,7 +33,7 @@ class CallReader:
         self.ended = 0
         """Calls that are whole."""
         self._style = style
-        self._tools = frozenset(tools)
+        self._tools = tools
         self._chars = chars
         self._emit = emit
         self._call_id = call_id
@@ -39,13 +41,20 @@ class CallReader:
         self._early: list[str] = []
         """Arguments that came before the name."""
         self._empty = True
+        self.in_code = False
+        """Whether the rest of the answer is code."""
+
+    @property
+    def tools(self) -> Mapping[str, Mapping[str, Any]]:
+        """Names that may be called, with their parameters."""
+        return self._tools
 
     @property
     def began(self) -> int:
         """Calls that were begun, the open one included."""
         return self.ended + (self._name is not None)
 
-    def calls(self) -> Step[None]:
+    def calls(self, mark: str) -> Step[None]:
         """Read the calls behind a mark.
 
         Raises:
@@ -54,11 +63,19 @@ class CallReader:
         first = yield from read_json.after_space(self._chars)
         if first == "[":
             yield from self._list()
-        elif first == "{":
+            return
+        if first == "{":
             yield from self._objects()
+            return
+        self._chars.put_back(first)
+        if self._style.body == "tags":
+            yield from tagged.tags(self, self._chars, named="function=" in mark)
+        elif self._style.body == "pairs":
+            yield from tagged.pairs(self, self._chars)
+        elif self._style.body == "python":
+            yield from code.code(self, self._chars)
         elif self._style.head is not None:
-            self._chars.put_back(first)
-            yield from self._headed()
+            yield from self._headed(self._style.head)
         else:
             raise Malformed
 
@@ -82,26 +99,25 @@ class CallReader:
                 self._chars.put_back(first)
                 return
 
-    def _headed(self) -> Step[None]:
+    def _headed(self, form: re.Pattern[str]) -> Step[None]:
         """A name in the family's own wording, then the arguments as an object."""
-        assert self._style.head is not None  # noqa: S101 - asked by the caller
         head = ""
         while (character := (yield from self._chars.next())) != "{":
             head += character
             if len(head) > _MAX_HEAD:
                 raise Malformed
-        found = self._style.head.fullmatch(head)
+        found = form.fullmatch(head)
         if found is None:
             raise Malformed
-        self._begin()
-        self._named(found["name"])
-        yield from read_json.value(self._chars, "{", self._argument)
-        self._end()
+        self.begin()
+        self.named(found["name"])
+        yield from read_json.value(self._chars, "{", self.argument)
+        self.end()
 
     def _object(self) -> Step[None]:
-        self._begin()
+        self.begin()
         yield from self._members()
-        self._end()
+        self.end()
 
     def _members(self) -> Step[None]:
         """The members of a call's object, behind its brace."""
@@ -122,21 +138,46 @@ class CallReader:
         if key == "function" and first == "{":
             yield from self._members()
         elif (key in _NAME_KEYS or key == "function") and first == '"':
-            self._named((yield from read_json.string(self._chars)))
+            self.named((yield from read_json.string(self._chars)))
         elif key in _ARGUMENT_KEYS and first == '"':
             # Some models write the arguments as JSON inside a string.
-            self._argument((yield from read_json.string(self._chars)))
+            self.argument((yield from read_json.string(self._chars)))
         elif key in _ARGUMENT_KEYS:
-            yield from read_json.value(self._chars, first, self._argument)
+            yield from read_json.value(self._chars, first, self.argument)
         else:
             yield from read_json.value(self._chars, first, _unheard)
 
-    def _begin(self) -> None:
+    def arguments(self) -> Step[None]:
+        """The arguments of the call that was named, as an object, to the call's end.
+
+        Raises:
+            Malformed: there is no object.
+        """
+        first = yield from read_json.after_space(self._chars)
+        if first != "{":
+            raise Malformed
+        yield from read_json.value(self._chars, first, self.argument)
+        self.end()
+
+    def finish(self) -> None:
+        """The answer is over: code that is a call's only argument ends here."""
+        if self.in_code:
+            self.in_code = False
+            self.argument('"}')
+            self.end()
+
+    def begin(self) -> None:
+        """A call begins; its name is not known yet."""
         self._name, self._early, self._empty = None, [], True
         if self._chars.raw is None:
             self._chars.raw = ["{"]
 
-    def _named(self, name: str) -> None:
+    def named(self, name: str) -> None:
+        """The name of the call.
+
+        Raises:
+            Malformed: no such tool was offered.
+        """
         if name not in self._tools or self._name is not None:
             raise Malformed
         self._name = name
@@ -145,18 +186,24 @@ class CallReader:
         self._empty = not early
         self._emit(Call(self.ended, self._call_id(self.ended), name, early))
 
-    def _argument(self, text: str) -> None:
+    def argument(self, text: str) -> None:
+        """More of the arguments' JSON."""
         if self._name is None:
             self._early.append(text)
         elif text:
             self._empty = False
             self._emit(Call(self.ended, None, None, text))
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The call is whole.
+
+        Raises:
+            Malformed: it had no name.
+        """
         if self._name is None:
             raise Malformed
         if self._empty:
-            self._argument("{}")
+            self.argument("{}")
         self._name = None
         self.ended += 1
 

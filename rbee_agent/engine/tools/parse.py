@@ -7,12 +7,18 @@ stream that goes on elsewhere is parsed on from the same token ids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from rbee_agent.engine.tools.calls import CallReader
 from rbee_agent.engine.tools.pieces import Channel, Piece, Text, joined
 from rbee_agent.engine.tools.read_json import Chars, Malformed, Step
 from rbee_agent.engine.tools.styles import Style
+from rbee_agent.engine.tools.tagged import until
+
+_MAX_HEADER = 80
+"""Characters of a recipient's name, at most."""
 
 
 class OutputParser:
@@ -22,7 +28,7 @@ class OutputParser:
         self,
         style: Style,
         *,
-        tools: Collection[str] = (),
+        tools: Mapping[str, Mapping[str, Any]] | None = None,
         opened: str | None = None,
         thinks: bool = False,
         call_id: Callable[[int], str],
@@ -31,7 +37,7 @@ class OutputParser:
 
         Args:
             style: how calls and thoughts are written.
-            tools: names that may be called; empty: no calls are read.
+            tools: names that may be called, with their parameters; none: no calls are read.
             opened: the mark that ends the thought which the prompt has begun, if it has.
             thinks: thoughts may stand anywhere, not only where the answer begins.
             call_id: the id of the call number n.
@@ -39,13 +45,13 @@ class OutputParser:
         self._style = style
         self._pieces: list[Piece] = []
         self._chars = Chars()
-        self._reader = CallReader(style, tools, self._chars, self._pieces.append, call_id)
+        self._reader = CallReader(style, tools or {}, self._chars, self._pieces.append, call_id)
         self._ends = dict(style.thinking)
         marks = (*style.skip, *(style.begin if tools else ()))
         self._marks = (*marks, *self._ends) if thinks else marks
         first = ("{",) if tools and style.bare else ()
         self._first_marks = (*marks, *self._ends, *first)
-        self._letters = {mark[0] for mark in self._first_marks}
+        self._letters = {mark[0] for mark in (*self._first_marks, *style.after)}
         self._channel: Channel | None = None
         self._spoken = True
         """Whether anything but white space was said on this channel; such space goes unsaid."""
@@ -54,7 +60,9 @@ class OutputParser:
         self._held = ""
         self._space = ""
         self._plain = False
-        self._run = self._answer(opened)
+        self._run = {"recipients": self._recipients, "channels": self._channels}.get(
+            style.body, partial(self._answer, opened)
+        )()
         next(self._run)
 
     @property
@@ -87,6 +95,7 @@ class OutputParser:
 
     def finish(self) -> list[Piece]:
         """What was held, at the end of the answer."""
+        self._reader.finish()
         undecided = "".join(self._chars.raw or ())
         held, self._held, self._chars.raw = self._held + undecided, "", None
         if held:
@@ -106,14 +115,15 @@ class OutputParser:
             yield from self._thought(opened)
         fresh = True
         while True:
-            mark = yield from self._text_until(
-                self._first_marks if fresh else self._marks, fresh=fresh
-            )
+            marks = self._first_marks if fresh else self._marks
+            if self._reader.ended:
+                marks += self._style.after
+            mark = yield from self._text_until(marks, fresh=fresh)
             if not mark:
                 fresh = False
             elif mark in self._ends:
                 yield from self._thought(self._ends[mark])
-            elif mark not in self._style.skip:
+            elif mark in self._style.begin or mark == "{":
                 fresh = not (yield from self._calls(mark)) and fresh
 
     def _thought(self, end: str) -> Step[None]:
@@ -123,6 +133,45 @@ class OutputParser:
         self._space = ""
         self._channel, self._spoken = None, False
 
+    def _recipients(self) -> Step[None]:
+        """Messages that begin with whom they are for; the prompt has begun the first."""
+        while True:
+            self._chars.raw = []
+            try:
+                name = (yield from until(self._chars, "\n", _MAX_HEADER)).strip()
+                if name != "all":
+                    self._reader.begin()
+                    self._reader.named(name)
+                    yield from self._reader.arguments()
+            except Malformed:
+                if self._chars.raw is not None:
+                    self._chars.rewind()
+            self._chars.raw = None
+            yield from self._text_until(self._style.begin)
+            self._space = ""
+
+    def _channels(self) -> Step[None]:
+        """Messages with headers that tell their channel, and whom a call is for."""
+        marks = (*self._style.skip, *self._style.begin)
+        while True:
+            if (yield from self._text_until(marks)) not in self._style.begin:
+                continue
+            header = yield from until(self._chars, "<|message|>")
+            assert self._style.head is not None  # noqa: S101 - the record has one
+            found = self._style.head.fullmatch(header)
+            self._space = ""
+            self._channel, self._spoken = None, False
+            if found is not None and found["name"] in self._reader.tools:
+                self._reader.begin()
+                self._reader.named(found["name"])
+                self._chars.raw = None
+                try:
+                    yield from self._reader.arguments()
+                except Malformed:
+                    continue
+            elif found is not None and found["channel"] == "analysis":
+                self._channel = "reasoning"
+
     def _calls(self, mark: str) -> Step[bool]:
         """Read calls behind a mark; whether it was only text."""
         self._chars.raw = list(mark)
@@ -130,7 +179,7 @@ class OutputParser:
             self._chars.rewind()
             self._chars.raw = []
         try:
-            yield from self._reader.calls()
+            yield from self._reader.calls(mark)
         except Malformed:
             if self._chars.raw is None:
                 return False
@@ -139,7 +188,7 @@ class OutputParser:
             self._say((yield from self._chars.next()))
             return True
         self._chars.raw = None
-        self._space = ""
+        self._space, self._spoken = "", False
         return False
 
     def _text_until(self, marks: tuple[str, ...], *, fresh: bool = False) -> Step[str]:
