@@ -255,6 +255,9 @@ class Engine:
     def _job(self, request: ExecuteRequest, sink: Sink) -> Job:
         model, context = self._loaded(), self._context
         assert context is not None  # noqa: S101 - loaded together
+        kind = model.metadata("general.architecture")
+        if model.metadata(f"{kind}.attention.causal") == "false":
+            raise Refused("this model is an encoder: it gives embeddings, and no text")
         plan = plan_of(request, self._template)
         prompt = self._prompt_ids(plan, request)
         room = context.context - len(prompt)

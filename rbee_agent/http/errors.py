@@ -57,4 +57,6 @@ def json_response(
 def from_http(error: web.HTTPException) -> RbeeError:
     """What aiohttp itself refuses (no such route, body too large), in our shape."""
     code = _STATUS_CODES.get(error.status, "INTERNAL")
+    if error.status == 404:
+        return RbeeError("there is no such route", code=code)
     return RbeeError(error.reason or "refused", code=code)

@@ -291,6 +291,12 @@ async def test_embeddings_that_cannot_be_had(openai):
     assert long.value.code == "context_length_exceeded"
 
 
+async def test_an_encoder_writes_no_text(openai):
+    """It would be noise: 400 says what the model is for."""
+    with pytest.raises(package.BadRequestError, match="encoder"):
+        await openai.chat.completions.create(model=POOLED, messages=ASK)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_prompt_that_does_not_fit(openai, stream):
     """Never cut: 400 with both numbers, in a stream too."""

@@ -93,6 +93,21 @@ async def test_the_headers_wait_only_a_moment(caller, hive, monkeypatch):
     assert text.endswith("data: [DONE]\n\n")
 
 
+async def test_a_silent_stream_pings(caller, hive, monkeypatch):
+    """While a prompt is read or a model loads, comments keep clients and proxies awake."""
+    monkeypatch.setattr(calls, "PING_INTERVAL_S", 0.02)
+    worker = await fleet(caller, hive)
+    worker.gate = asyncio.Event()
+    seen = b""
+    async with caller.http.stream("POST", CHAT, json={**ASK, "stream": True}) as reply:
+        async for part in reply.aiter_bytes():
+            seen += part
+            if seen.count(b": ping\n\n") >= 3:
+                worker.gate.set()
+    assert seen.count(b": ping\n\n") >= 3
+    assert seen.endswith(b"data: [DONE]\n\n")
+
+
 async def test_a_failure_in_mid_stream(caller, hive):
     """An error in place of the end, and no mark: OpenAI's clients raise on it."""
     await fleet(caller, hive, faults=Faults(error_after=3, error_code="INTERNAL"))
@@ -227,6 +242,7 @@ async def test_refusals_before_any_task_have_the_shape_too(places, call):
         reply = await http.get("/v1/models")
         assert reply.status_code == 401
         assert reply.json()["error"]["code"] == "invalid_api_key"
+        assert reply.headers["X-Request-Id"] == reply.headers["X-Correlation-Id"]
         mine = {"Authorization": f"Bearer {settings.token}"}
         assert (await http.get("/v1/nothing", headers=mine)).json()["error"]["type"] == (
             "invalid_request_error"

@@ -22,6 +22,7 @@ from rbee_agent.contracts.frames import EndFrame
 from rbee_agent.contracts.routes import (
     DETERMINISM_HEADER,
     OVERHEAD_HEADER,
+    PING_INTERVAL_S,
     QUEUE_HEADER,
     REQUEST_ID_HEADER,
     SESSION_HEADER,
@@ -243,6 +244,7 @@ async def send_stream(
     writer = SseWriter(
         request,
         ping=translator.ping,
+        ping_interval=PING_INTERVAL_S,
         content_type=translator.content_type,
         headers=answer.headers(queen.clock.monotonic()),
     )

@@ -6,8 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
+from rbee_agent.contracts.routes import REQUEST_ID_HEADER
 from rbee_agent.errors import InvalidParams, RbeeError
 from rbee_agent.http.errors import error_headers, json_response
+from rbee_agent.observe.correlation import current
 
 _TYPES = {
     401: "authentication_error",
@@ -29,6 +31,7 @@ def refusal(error: RbeeError) -> web.Response:
     """The answer to a request that is refused."""
     headers = error_headers(error)
     # OpenAI's clients try again on 409 and 5xx by themselves, unless they are told.
+    headers[REQUEST_ID_HEADER] = current.get() or ""
     headers["x-should-retry"] = "true" if error.retriable else "false"
     return json_response(error_body(error), status=error.http_status, headers=headers)
 
