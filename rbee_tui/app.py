@@ -63,11 +63,15 @@ class Setup:
     """The user's own, read after rbee's."""
     now: Callable[[], float] = time.time
     """Unix seconds."""
+    text_shown: bool = False
+    """Show what all streams say from the start; else only what was sent from here."""
     zone: tzinfo | None = None
     live: bool = True
     """False: show `view` and connect to nothing (pictures, tests)."""
     may_start: bool = False
     """The queen would be one of this machine: offer to start her where none answers."""
+    just_started: bool = False
+    """Queen and hive were started a moment ago: ask what they are to do first."""
     crash_file: Path | None = None
     """Where the traceback goes if this app has a bug."""
     view: View | None = None
@@ -127,6 +131,8 @@ class RbeeApp(App[ExitCode]):
                 tooltip="Leave, also while typing"),
         Binding("ctrl+r", "reconnect", show=False, id="app.reconnect",
                 tooltip="Try to reach the queen now"),
+        Binding("exclamation_mark", "errors", show=False, id="app.errors",
+                tooltip="What went wrong lately, in full"),
         Binding("ctrl+t", "next_theme", show=False, id="app.theme", tooltip="The next theme"),
         *(
             Binding(one.key, f"show_screen('{name}')", name, show=False,
@@ -140,7 +146,8 @@ class RbeeApp(App[ExitCode]):
         self.link = link
         self.setup = setup
         self.read_only = setup.read_only
-        self.text_shown = not setup.read_only
+        self.text_shown: bool | None = setup.text_shown or None
+        """What streams say: of all, of none, or (None) of what was sent from here."""
         self.view = setup.view or View(now=setup.now())
         self.view = replace(self.view, zone=setup.zone)
         self.feed: LiveFeed | None = None
@@ -182,6 +189,7 @@ class RbeeApp(App[ExitCode]):
         self.actions.fleet_changed()
         self._show()
         self._offer_start()
+        self._offer_first_steps()
 
     def _offer_start(self) -> None:
         """The first time that nobody answers, ask what to do about it."""
@@ -191,9 +199,17 @@ class RbeeApp(App[ExitCode]):
             self._offered = True
             self.actions.first_run()
 
+    def _offer_first_steps(self) -> None:
+        """A fleet that has just begun: ask once what it is to do, as soon as its host is there."""
+        begun = self.setup.just_started and self.view.link.live and bool(self.view.fleet.nodes)
+        if begun and not self._offered:
+            self._offered = True
+            if not self.view.fleet.workers:
+                self.actions.first_steps()
+
     def _tick(self) -> None:
         """Ages go on also while nothing comes."""
-        if self.setup.now() - self._shown_at < TICK_S / 2:
+        if self.setup.now() - self._shown_at < 0.9 * TICK_S:
             return
         self.view = replace(self.view, now=self.setup.now())
         self._show()
@@ -258,8 +274,16 @@ class RbeeApp(App[ExitCode]):
 
     def action_toggle_text(self) -> None:
         """Hide or show what streams say."""
-        self.text_shown = not self.text_shown
+        self.text_shown = self.text_shown is not True
         self._show()
+
+    def text_of(self, job_id: str) -> bool:
+        """Whether what that stream says is shown."""
+        return job_id in self.actions.sent if self.text_shown is None else self.text_shown
+
+    def action_errors(self) -> None:
+        """What went wrong lately."""
+        self.actions.show_errors()
 
     def action_reconnect(self) -> None:
         """Do not wait for the next try."""
@@ -386,4 +410,4 @@ def run(
         _ = subprocess.run([*rbee_command(), "up"], check=False)
         here = find_queen(places)
         url, token = here.url, here.token
-        setup = replace(setup, url=url, may_start=False)
+        setup = replace(setup, url=url, may_start=False, just_started=True)

@@ -2,7 +2,7 @@
 
 Nothing is polled: the flush sleeps until something came, and then waits out the rest of its
 interval so that a burst becomes one repaint. Telemetry, which comes from each host when it likes,
-is gathered for longer: numbers that change twice a second can be read, and cost little.
+is gathered for longer: numbers that change once a second can be read, and cost little.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from rbee_tui.state.streams import apply_chunks, settle
 from rbee_tui.state.view import View
 
 FLUSH_INTERVAL_S: Final = 0.1
-TELEMETRY_INTERVAL_S: Final = 0.5
+TELEMETRY_INTERVAL_S: Final = 0.8
+"""With a hive's second between two samples, what is shown is never two seconds old."""
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_MOST_S: Final = 5.0
 

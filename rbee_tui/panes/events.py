@@ -63,5 +63,6 @@ PANE: Final = NounPane(
     rows=rows,
     facts=facts,
     empty="nothing happened yet",
+    details_below=True,
     newest_last=True,
 )

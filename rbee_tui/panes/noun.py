@@ -26,6 +26,8 @@ class NounPane:
     empty: str
     sort: tuple[str, bool] | None = None
     """Column and whether descending, to begin with."""
+    details_below: bool = False
+    """Details are open from the start, in a few lines below the rows."""
     newest_last: bool = False
     """Follow the last row, as a log does."""
 

@@ -6,11 +6,13 @@ running stream keeps its pane until it ends; an ended one gives way to the next 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from rbee_agent.contracts.tasks import TaskState
 from rbee_tui.panes.status import TASK, status
 from rbee_tui.state.streams import Stream
 from rbee_tui.state.units import rate
@@ -39,14 +41,12 @@ class StreamPane(TokenView):
         """Show the stream, or nothing; only what is new is written."""
         if stream is None:
             self._assign(None, hidden=hidden)
+            self._say(coming(view))
             self._title((("streams", "title"),))
             return
         if stream.job_id != self.job_id or hidden != self._hidden:
             self._assign(stream.job_id, hidden=hidden)
-        notice = HIDDEN if hidden else "…" if stream.readable else "your key may not read it"
-        if notice != self.notice:
-            self.notice = notice
-            self.refresh()
+        self._say(HIDDEN if hidden else "…" if stream.readable else "your key may not read it")
         if not hidden:
             text, lost = stream.since(self._seen)
             if lost and self._seen:
@@ -57,6 +57,11 @@ class StreamPane(TokenView):
             if text:
                 self.append(text)
         self._title(_title(view, stream))
+
+    def _say(self, notice: str) -> None:
+        if notice != self.notice:
+            self.notice = notice
+            self.refresh()
 
     def _assign(self, job_id: str | None, *, hidden: bool) -> None:
         if job_id != self.job_id or hidden != self._hidden:
@@ -95,20 +100,36 @@ class StreamWall(Vertical):
                 return pane.job_id
         return self._panes[0].job_id
 
-    def show(self, view: View, *, hidden: bool) -> None:
-        """Give streams to panes and let each draw what is new."""
+    def show(self, view: View, *, shown: Callable[[str], bool]) -> None:
+        """Give streams to panes and let each draw what is new.
+
+        Args:
+            view: the newest view.
+            shown: whether the text of a stream may be seen.
+        """
         room = max(1, min(len(self._panes), self.size.height // PANE_HEIGHT))
-        shown = choose([pane.job_id for pane in self._panes[:room]], view, room)
-        for pane, stream in zip(self._panes, shown, strict=False):
-            pane.show(view, stream, hidden=hidden)
+        chosen = choose([pane.job_id for pane in self._panes[:room]], view, room)
+        for pane, stream in zip(self._panes, chosen, strict=False):
+            pane.show(view, stream, hidden=not shown(stream.job_id))
             pane.set_class(True, "-used")
-        for pane in self._panes[max(1, len(shown)) :]:
+        for pane in self._panes[max(1, len(chosen)) :]:
             pane.set_class(False, "-used")
             if pane.job_id:
-                pane.show(view, None, hidden=hidden)
-        if not shown:
-            self._panes[0].show(view, None, hidden=hidden)
+                pane.show(view, None, hidden=False)
+        if not chosen:
+            self._panes[0].show(view, None, hidden=False)
             self._panes[0].set_class(True, "-used")
+
+
+def coming(view: View) -> str:
+    """What is said where no stream runs: what waits and for what, else how one begins."""
+    queued = [t for t in view.fleet.tasks.values() if t.state is TaskState.QUEUED]
+    if not queued:
+        return NOTHING
+    first = min(queued, key=lambda task: task.queue_position or 0)
+    why = first.waiting_for or "a worker"
+    more = f" (and {len(queued) - 1} more in the queue)" if len(queued) > 1 else ""
+    return f"{first.job_id} waits for {why}{more}"
 
 
 def choose(before: list[str | None], view: View, room: int) -> list[Stream]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from rbee_agent.contracts.nodes import NodeState
 from rbee_agent.contracts.workers import WorkerState
-from rbee_tui.panes.status import NODE, WORKER, status
+from rbee_tui.panes.status import NODE, TASK, WORKER, status
 from rbee_tui.state.clean import clean_json
-from rbee_tui.state.units import size, span
+from rbee_tui.state.units import percent, size, span
 from rbee_tui.state.view import View
 from rbee_tui.widgets.tones import Cell
 
@@ -141,3 +141,44 @@ def why_model(view: View, model_id: str) -> list[Cell]:
             if wish.problem:
                 lines.append(((f"    {wish.problem}", "warn"),))
     return lines
+
+
+def why_session(view: View, session_id: str) -> list[Cell]:
+    """Where a session is warm, and what became of its tasks."""
+    told = view.fleet.others.get(f"session/{session_id}", {})
+    worker = told.get("worker_id")
+    lines: list[Cell] = []
+    if told.get("over"):
+        lines.append("It is over: it idled longer than its time to live, or somebody ended it.")
+    elif worker:
+        warmth = told.get("kv_warmth")
+        lines.append(f"Its tokens are in the cache of {worker}, so its next task is sent there.")
+        if isinstance(warmth, int | float):
+            lines.append(f"Of what was said so far, {percent(warmth)} need not be read again.")
+    else:
+        lines.append("No worker has its tokens in a cache: its next task goes where it fits best.")
+    ours = [t for t in view.fleet.tasks.values() if t.session_id == session_id]
+    lines += [
+        (*status(TASK, t.state).pieces, (f" {t.job_id} on {t.worker_id or 'no worker yet'}", ""))
+        for t in ours
+    ]
+    return lines
+
+
+def why_policy(view: View, _name: str) -> list[Cell]:
+    """What decides where a task runs."""
+    strategy = view.fleet.queen.policy if view.fleet.queen is not None else None
+    return [
+        f"The built-in policy {strategy or ''} scores every worker that passes the filters.",
+        "A script is asked first: admit, place and evict, each only where the script has it.",
+        "Where it has no word, errs or takes too long, the built-in policy decides.",
+        (("w on a task shows the candidates of that one decision.", "muted"),),
+    ]
+
+
+def why_event(view: View, seq: str) -> list[Cell]:
+    """An event that is about nothing that still is here."""
+    told = next((n for n in view.fleet.narration if str(n.seq) == seq), None)
+    if told is None:
+        return ["The event is no longer kept."]
+    return [told.text, ((f"{told.actor} said so at {view.clock(told.at)}.", "muted"),)]

@@ -7,7 +7,8 @@ from typing import Final
 from rbee_agent.contracts.workers import WorkerInfo, WorkerState
 from rbee_tui.panes.noun import Fact, NounPane
 from rbee_tui.panes.status import WORKER, status
-from rbee_tui.state.units import percent, rate, size, span
+from rbee_tui.state.served import Served, served
+from rbee_tui.state.units import millis, percent, rate, size, span
 from rbee_tui.state.view import View
 from rbee_tui.widgets.meters import sparkline
 from rbee_tui.widgets.rows import Column, Row, Rows
@@ -22,20 +23,30 @@ COLUMNS: Final = (
     Column("where", "WHERE", 12, grow=2, drop=2),
     Column("slots", "SLOTS", 8, drop=1),
     Column("speed", "TOK/S", 5, right=True),
-    Column("history", "LAST MINUTE", 12, drop=4),
+    Column("history", "LAST MINUTE", 12, drop=7),
     Column("memory", "MEM", 5, right=True, drop=3),
-    Column("cache", "KV", 4, right=True, drop=5),
-    Column("up", "UP", 7, right=True, drop=6),
+    Column("first", "TTFT", 5, right=True, drop=4),
+    Column("cached", "CACHED", 6, right=True, drop=6),
+    Column("kv", "KV", 4, right=True, drop=8),
+    Column("restarts", "CRASHES", 7, right=True, drop=5),
+    Column("up", "UP", 7, right=True, drop=9),
 )
 
 
 def rows(view: View) -> Rows:
     """The workers by model, then by id, so that rows keep their place."""
     order = sorted(view.fleet.workers.values(), key=lambda w: (w.model, w.id))
-    return Rows([worker.id for worker in order], lambda at: _row(view, order[at]))
+    tasks: dict[str, Served] = {}
+
+    def make(at: int) -> Row:
+        if not tasks:
+            tasks.update(served(view.fleet.tasks.values()))
+        return _row(view, order[at], tasks.get(order[at].id, Served()))
+
+    return Rows([worker.id for worker in order], make)
 
 
-def _row(view: View, worker: WorkerInfo) -> Row:
+def _row(view: View, worker: WorkerInfo, lately: Served) -> Row:
     fleet = view.fleet
     node = fleet.nodes.get(worker.node_id or "")
     host = (node.hostname or node.id) if node else (worker.node_id or "?")
@@ -51,7 +62,10 @@ def _row(view: View, worker: WorkerInfo) -> Row:
         ((rate(speed), "strong" if speed else "muted"),),
         ((sparkline(history, 12), "busy"),),
         size(fleet.memory_bytes(worker)),
+        millis(lately.mean_first_token_ms) if lately.tasks else "",
+        percent(lately.cached_share) if lately.tasks else "",
         percent(fleet.kv_usage(worker)),
+        ((str(worker.restarts), "warn"),) if worker.restarts else "",
         span(view.queen_now - worker.ready_at) if ready and worker.ready_at else "",
     )
     values = (
@@ -63,7 +77,10 @@ def _row(view: View, worker: WorkerInfo) -> Row:
         speed,
         speed,
         fleet.memory_bytes(worker),
+        lately.mean_first_token_ms,
+        lately.cached_share,
         fleet.kv_usage(worker),
+        float(worker.restarts),
         worker.ready_at and -worker.ready_at,
     )
     return Row(worker.id, cells, dim=not view.link.live, about=("worker", worker.id), values=values)
@@ -108,6 +125,7 @@ def facts(view: View, worker_id: str) -> list[Fact]:
         ("memory", f"{size(fleet.memory_bytes(worker))}, estimated {size(worker.memory_estimate)}"),
         ("KV cache", f"{percent(fleet.kv_usage(worker))} used"),
         ("tokens made", str(worker.tokens_out_total)),
+        ("lately", _lately(served(fleet.tasks.values()).get(worker.id, Served()))),
         ("incarnation", f"{worker.incarnation}, {worker.restarts} restarts"),
         ("process", str(worker.pid or "–")),
     ]
@@ -123,6 +141,15 @@ def facts(view: View, worker_id: str) -> list[Fact]:
     running = [s for s in view.streams.by_job.values() if s.worker_id == worker.id and s.running]
     told += [("stream", f"{s.job_id}, {s.tokens_out} tokens") for s in running]
     return told
+
+
+def _lately(tasks: Served) -> str:
+    if not tasks.tasks:
+        return "no task of it is known here"
+    return (
+        f"{tasks.tasks} tasks, first token after {millis(tasks.mean_first_token_ms)}, "
+        f"{percent(tasks.cached_share)} of the tokens read came from the cache"
+    )
 
 
 PANE: Final = NounPane(

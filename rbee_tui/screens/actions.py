@@ -6,7 +6,10 @@ Nothing here changes what is shown: the truth comes back as an event.
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,10 +17,19 @@ from rbee_agent.contracts.tasks import Message, TaskRequest
 from rbee_agent.errors import RbeeError
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.panes.models import hosts_of
-from rbee_tui.panes.why import why_model, why_node, why_task, why_worker
+from rbee_tui.panes.prompt_bar import offered
+from rbee_tui.panes.why import (
+    why_event,
+    why_model,
+    why_node,
+    why_policy,
+    why_session,
+    why_task,
+    why_worker,
+)
 from rbee_tui.screens.shell import run_aside, ssh_names
 from rbee_tui.state.clean import clean
-from rbee_tui.state.units import size
+from rbee_tui.state.units import millis, size
 from rbee_tui.state.view import View
 from rbee_tui.verbs.registry import SPAWN
 from rbee_tui.verbs.verb import Danger, Target, Verb
@@ -33,6 +45,8 @@ PROMPT_MAX_TOKENS: Final = 512
 MOVE_TIMEOUT_S: Final = 600.0
 """How long a verb waits for the fleet to follow: as long as a large model may load."""
 LOG_LINES: Final = 200
+SENT_KEPT: Final = 200
+ERRORS_KEPT: Final = 50
 
 
 class Actions:
@@ -42,6 +56,10 @@ class Actions:
         self._app = app
         self._link = link
         self._watchers: set[asyncio.Event] = set()
+        self.sent: dict[str, TaskRequest] = {}
+        """What was sent from here, by task: its text is ours to see, and to send again."""
+        self.errors: deque[tuple[float, RbeeError]] = deque(maxlen=ERRORS_KEPT)
+        """Newest last, with our time of each."""
 
     def fleet_changed(self) -> None:
         """A new view is there: verbs that wait for one look again."""
@@ -76,10 +94,11 @@ class Actions:
 
     def report(self, error: RbeeError) -> None:
         """An error as a toast: what happened, and its code to look it up by."""
+        self.errors.append((self._app.setup.now(), error))
         again = " (may work later)" if error.retriable else ""
         self._app.notify(
             clean(error.message),
-            title=f"{error.code}{again}",
+            title=f"{error.code}{again} · ! tells more",
             severity="error",
             timeout=10,
             markup=False,
@@ -108,13 +127,21 @@ class Actions:
         except RbeeError:
             on_refused()
             raise
+        self.remember(accepted.job_id, request)
         if accepted.queue_position:
             self.say(f"{accepted.job_id} waits at {accepted.queue_position}")
+
+    def remember(self, job_id: str, request: TaskRequest) -> None:
+        """Keep what was sent; the oldest of many is forgotten."""
+        self.sent[job_id] = request
+        while len(self.sent) > SENT_KEPT:
+            del self.sent[next(iter(self.sent))]
 
     def perform(self, verb: Verb, target: Target) -> None:
         """Ask what the verb needs to know, show what it would do, and do it."""
         if (link := self._may_act()) is None:
             return
+        target = replace(target, sent=self.sent, remember=self.remember)
         reason = verb.refuses(target)
         if reason is not None:
             self.say(reason, severe=True)
@@ -150,7 +177,7 @@ class Actions:
             target = target.having(verb.ask.argument, picked)
         if verb.danger is not Danger.NONE and not await self._confirmed(verb, target):
             return
-        target = Target(target.view, target.noun, target.id, target.arguments, self._until)
+        target = replace(target, until=self._until)
         self.say(await verb.run(link, target))
 
     async def _confirmed(self, verb: Verb, target: Target) -> bool:
@@ -217,6 +244,39 @@ class Actions:
         if answer == "start":
             self._app.start_here()
 
+    def first_steps(self) -> None:
+        """The queen was just started: pick a model, add a host, or look around."""
+        self._start(self._first_steps())
+
+    async def _first_steps(self) -> None:
+        nodes = ", ".join(self._app.view.fleet.nodes)
+        answer = await self._app.push_screen_wait(
+            Question(
+                "the queen is here",
+                [
+                    f"She has one host: {nodes}. No model is loaded yet.",
+                    " ",
+                    "Pick a model: a worker of it starts, and p sends it a prompt.",
+                    "Add a host: another machine that you reach over SSH.",
+                    (
+                        (
+                            "Both are possible at any time: n on workers (3), a on hosts (2).",
+                            "muted",
+                        ),
+                    ),
+                ],
+                (
+                    Answer("model", "pick a model", "m"),
+                    Answer("host", "add a host", "a"),
+                    Answer("look", "look around", "l"),
+                ),
+            )
+        )
+        if answer == "model":
+            self.spawn_any(offered(self._app.view))
+        elif answer == "host":
+            self.add_host()
+
     def add_host(self) -> None:
         """Add a host over SSH: whom, then the command has the terminal for its questions."""
         if self._may_act() is not None:
@@ -267,7 +327,8 @@ class Actions:
             if self._link is not None:
                 self._start(self._explain(self._link, id))
             return
-        answers = {"worker": why_worker, "node": why_node, "model": why_model}
+        answers = {"worker": why_worker, "node": why_node, "model": why_model,
+                   "session": why_session, "policy": why_policy, "event": why_event}  # fmt: skip
         answer = answers.get(noun)
         if answer is None:
             self.say(f"there is no why of a {noun}", severe=True)
@@ -286,6 +347,15 @@ class Actions:
         lines = await link.worker_logs(worker_id, lines=LOG_LINES)
         self.show(f"log of {worker_id}", [clean(line) for line in lines] or ["it said nothing"])
 
+    def show_errors(self) -> None:
+        """What went wrong lately, newest first, with all that is known of it."""
+        clock = self._app.view.clock
+        lines = [line for at, one in reversed(self.errors) for line in told_error(clock(at), one)]
+        problem = self._app.view.link.problem
+        if problem is not None and not self._app.view.link.live:
+            lines = [(("the queen: ", "muted"), (clean(problem), "bad")), " ", *lines]
+        self.show("what went wrong", lines or ["nothing went wrong since this center opened"])
+
     def show(self, title: str, lines: list[Cell]) -> None:
         """Lines over the screen."""
         _ = self._app.push_screen(Sheet(title, lines))
@@ -298,3 +368,18 @@ def _model_option(view: View, name: str) -> Option:
     where = f"on {', '.join(hosts)}" if hosts else "is fetched first"
     about = f", {model.description}" if model is not None and model.description else ""
     return Option(name, name, f"{size(model.size if model else None)}, {where}{about}")
+
+
+def told_error(at: str, error: RbeeError) -> list[Cell]:
+    """An error in full: when, which, what, and the details that came with it."""
+    lines: list[Cell] = [
+        ((f"{at} ", "muted"), (f"✖ {error.code}", "bad")),
+        f"  {clean(error.message)}",
+    ]
+    if error.retriable:
+        wait = "" if error.retry_after_ms is None else f", in {millis(error.retry_after_ms)}"
+        lines.append(((f"  The same may work later{wait}.", "muted"),))
+    for name, value in (error.details or {}).items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        lines.append(((f"  {clean(name)}: ", "muted"), (clean(text), "")))
+    return [*lines, " "]

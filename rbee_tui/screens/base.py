@@ -80,7 +80,8 @@ class FleetScreen(Screen[None]):
 
     def refresh_view(self) -> None:
         """Show the newest view again."""
-        if self.is_mounted:
+        # The feed speaks on while the app closes, when the screen has lost its widgets already.
+        if self.is_mounted and self.query("#headline"):
             with self.app.batch_update():
                 self.show(self.center.view)
 

@@ -161,6 +161,7 @@ class Chat(FleetScreen):
         try:
             accepted = await link.submit(request)
             self._job = accepted.job_id
+            self.center.actions.remember(accepted.job_id, request)
             async with aclosing(link.task_events(accepted.job_id)) as frames:
                 async for frame in frames:
                     answer += self._take(frame)

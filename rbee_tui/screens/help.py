@@ -89,6 +89,7 @@ FOCUS_OWNERS = frozenset({"table", "text", "prompt", "filter", "command"})
 
 _NAMES = {
     "question_mark": "?",
+    "exclamation_mark": "!",
     "colon": ":",
     "slash": "/",
     "pageup": "PgUp",

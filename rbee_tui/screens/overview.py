@@ -77,7 +77,7 @@ class Overview(FleetScreen):
     def show(self, view: View) -> None:
         """Draw the view."""
         super().show(view)
-        self.query_one(StreamWall).show(view, hidden=not self.center.text_shown)
+        self.query_one(StreamWall).show(view, shown=self.center.text_of)
         self.query_one(PromptBar).show(view)
         # Tokens come ten times a second; the tables have nothing new of them.
         seen = (view.fleet, view.link, int(view.now))

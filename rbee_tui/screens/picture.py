@@ -36,8 +36,8 @@ def demo_view() -> View:
 def picture_app(view: View, *, theme: str | None = None, read_only: bool = False) -> RbeeApp:
     """The app on a fixed view and clock, connected to nothing, with nothing that moves."""
     setup = Setup(
-        url=URL, theme=theme, read_only=read_only, now=lambda: view.now, zone=UTC, live=False,
-        view=view,
+        url=URL, theme=theme, read_only=read_only, text_shown=not read_only, now=lambda: view.now,
+        zone=UTC, live=False, view=view,
     )  # fmt: skip
     app = RbeeApp(None, setup)
     app.animation_level = "none"

@@ -64,6 +64,7 @@ class PolicyScreen(FleetScreen):
                 tooltip="The queen tries the script; nothing changes"),
         Binding("a", "apply", "apply", id="policy.apply", tooltip=APPLY.help),
         Binding("D", "drop", "drop", id="policy.drop", tooltip=DROP.help),
+        Binding("w", "why", "why", id="policy.why", tooltip="What decides where a task runs"),
         Binding("u", "reload", "undo edits", id="policy.reload",
                 tooltip="Forget the edits, read what is in force"),
     ]  # fmt: skip
@@ -187,6 +188,10 @@ class PolicyScreen(FleetScreen):
     def action_drop(self) -> None:
         """Back to the built-in policy, after the plan."""
         self.center.actions.perform(DROP, Target(self.center.view, "policy", self._script_name))
+
+    def action_why(self) -> None:
+        """What decides."""
+        self.center.actions.why("policy", self._script_name)
 
     def action_reload(self) -> None:
         """What is in force, whatever was typed."""

@@ -36,6 +36,10 @@ COLUMNS = (
 )
 
 
+COUNT_S = 0.25
+"""How often the numbers of the table are drawn anew."""
+
+
 class StreamsScreen(FleetScreen):
     """A table of all streams over a wall of their text."""
 
@@ -65,6 +69,8 @@ class StreamsScreen(FleetScreen):
         self._alone: str | None = None
         self._frozen: Streams | None = None
         self._wanted_id: str | None = None
+        self._states: object = None
+        self._counted_at = 0.0
 
     @property
     def crumbs(self) -> str:
@@ -87,7 +93,11 @@ class StreamsScreen(FleetScreen):
         rows = Rows([one.job_id for one in order], lambda at: self._row(view, order[at]))
         shown = selected(rows, Filter.parse(self._filter))
         table = self.query_one("#table", LiveTable)
-        table.set_rows(shown)
+        states = (shown.keys, [one.state for one in order], view.link, self.center.text_shown)
+        if states != self._states or view.now - self._counted_at >= COUNT_S:
+            # Text flows ten times a second; nobody reads counters that fast.
+            self._states, self._counted_at = states, view.now
+            table.set_rows(shown)
         table.say_empty(no_rows(view, self._filter, "no stream yet: p sends a prompt"))
         if self._wanted_id is not None and table.select(self._wanted_id):
             self._wanted_id = None
@@ -98,11 +108,11 @@ class StreamsScreen(FleetScreen):
         chosen = set(shown.keys) if self._alone is None else {self._alone}
         kept = {job: stream for job, stream in streams.by_job.items() if job in chosen}
         wall_view = replace(view, streams=replace(streams, by_job=kept))
-        self.query_one(StreamWall).show(wall_view, hidden=not self.center.text_shown)
+        self.query_one(StreamWall).show(wall_view, shown=self.center.text_of)
 
     def _row(self, view: View, stream: Stream) -> Row:
         state = status(TASK, stream.state)
-        shown = self.center.text_shown and stream.readable
+        shown = self.center.text_of(stream.job_id) and stream.readable
         tail = stream.text[-200:].replace("\n", " ").strip() if shown else "·····"
         return Row(
             stream.job_id,

@@ -54,6 +54,7 @@ class TableScreen(FleetScreen):
     TableScreen.-facts #facts { display: block; }
     TableScreen.-facts #facts { dock: right; width: 42%; height: 100%; }
     TableScreen.-facts.-below #facts { dock: bottom; width: 100%; height: 60%; }
+    TableScreen.-facts.-brief #facts { height: 7; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "facts", "details", id="rows.facts", tooltip="Show or hide the details"),
@@ -108,6 +109,8 @@ class TableScreen(FleetScreen):
         """As asked for; else where there is room for them beside or below the rows."""
         if self._facts_wanted is not None:
             return self._facts_wanted
+        if self.PANE.details_below:
+            return self.size.height >= self.VERTICAL_BREAKPOINTS[1][0]
         return self._wide or self._few
 
     @property
@@ -139,7 +142,8 @@ class TableScreen(FleetScreen):
         wanted = f" /{self._filter}" if self._filter else ""
         table.border_title = content(f"{self.PANE.title} {count}{wanted}")
         self.set_class(self._facts_open, "-facts")
-        self.set_class(self._few or not self._wide, "-below")
+        self.set_class(self._few or not self._wide or self.PANE.details_below, "-below")
+        self.set_class(self.PANE.details_below, "-brief")
         if self._facts_open:
             self._show_facts(view)
 

@@ -33,6 +33,18 @@ async def _drain(link: QueenLink, target: Target) -> str:
     return f"{target.id} drains"
 
 
+def _resume_refuses(target: Target) -> str | None:
+    node = target.view.fleet.nodes.get(target.id)
+    if node is None:
+        return f"there is no host {target.id}"
+    return None if node.state is NodeState.DRAINING else f"{target.id} does not drain"
+
+
+async def _resume(link: QueenLink, target: Target) -> str:
+    await link.drain_node(target.id, drain=False)
+    return f"{target.id} is given work again"
+
+
 DRAIN: Final = Verb(
     name="drain",
     key="d",
@@ -44,4 +56,16 @@ DRAIN: Final = Verb(
     command=lambda _target: None,
     run=_drain,
     refuses=_refuses,
+)
+RESUME: Final = Verb(
+    name="resume",
+    key="u",
+    title="resume",
+    help="End a drain: it is given work again.",
+    nouns=frozenset({"node"}),
+    danger=Danger.NONE,
+    plan=lambda target: (f"{target.id} is given work again.",),
+    command=lambda _target: None,
+    run=_resume,
+    refuses=_resume_refuses,
 )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from rbee_tui.verbs.hosts import DRAIN
+from rbee_tui.verbs.hosts import DRAIN, RESUME
 from rbee_tui.verbs.models import FORGET, PULL, VERIFY
 from rbee_tui.verbs.policy import APPLY, DROP
 from rbee_tui.verbs.sessions import END_SESSION
-from rbee_tui.verbs.tasks import CANCEL
+from rbee_tui.verbs.tasks import AGAIN, CANCEL
 from rbee_tui.verbs.verb import Verb
 from rbee_tui.verbs.workers import MOVE, SPAWN, STOP
 
 __all__ = ["CANCEL", "MOVE", "SPAWN", "STOP", "VERBS", "by_name", "verbs_for"]
 
 VERBS: Final[tuple[Verb, ...]] = (
-    CANCEL, SPAWN, STOP, MOVE, PULL, VERIFY, FORGET, DRAIN, END_SESSION, APPLY, DROP,
+    CANCEL, AGAIN, SPAWN, STOP, MOVE, PULL, VERIFY, FORGET, DRAIN, RESUME, END_SESSION, APPLY,
+    DROP,
 )  # fmt: skip
 
 

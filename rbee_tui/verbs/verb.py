@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from rbee_agent.contracts.tasks import TaskRequest
 from rbee_tui.feed.source import QueenLink
 from rbee_tui.state.view import View
 from rbee_tui.widgets.tones import Cell
@@ -33,6 +34,10 @@ Until = Callable[[Callable[[View], bool]], Awaitable[View]]
 """Waits for a view in which something is so."""
 
 
+def _forget(_job_id: str, _request: TaskRequest) -> None:
+    """Nobody remembers what is sent here."""
+
+
 async def _no_until(_wanted: Callable[[View], bool]) -> View:
     raise NotImplementedError("nothing follows the fleet here")
 
@@ -46,6 +51,9 @@ class Target:
     id: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
     until: Until = _no_until
+    sent: Mapping[str, TaskRequest] = field(default_factory=dict)
+    """What was sent from here, by task."""
+    remember: Callable[[str, TaskRequest], None] = _forget
 
     def having(self, name: str, value: str) -> Target:
         """The same target with one more argument."""

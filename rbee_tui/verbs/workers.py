@@ -46,6 +46,12 @@ def _device(node: NodeInfo, id: str | None) -> Device | None:
     return max(fitting, key=lambda d: d.memory_free, default=None)
 
 
+def _roomiest(fleet: Fleet) -> NodeInfo | None:
+    """The host with the emptiest device, which a queen who may choose would look at first."""
+    there = [n for n in fleet.nodes.values() if n.state is NodeState.ONLINE and n.devices]
+    return max(there, key=lambda n: max(d.memory_free for d in n.devices), default=None)
+
+
 def _places(target: Target) -> tuple[Choice, ...]:
     """Devices of hosts that are there, those with the most room first."""
     fleet = target.view.fleet
@@ -82,10 +88,12 @@ def _room(target: Target, model: str) -> list[Cell]:
     told: list[Cell] = []
     if taken is not None:
         told.append(f"It takes about {size(taken)} of memory{_seconds(fleet, model)}.")
-    node = fleet.nodes.get(node_id) if node_id else None
+    node = fleet.nodes.get(node_id) if node_id else _roomiest(fleet)
     device = _device(node, device_id) if node is not None else None
     if node is None or device is None:
         return told
+    if node_id is None:
+        told.append(f"Most room is on {node.id}/{device.id}.")
     where = f"{node.id}/{device.id}"
     free = device.memory_free
     if taken is None:
@@ -97,7 +105,7 @@ def _room(target: Target, model: str) -> list[Cell]:
     idle = [
         f"{w.id} ({size(fleet.memory_bytes(w))})"
         for w in fleet.workers.values()
-        if w.node_id == node_id and w.state is WorkerState.READY and not fleet.slots_busy(w)
+        if w.node_id == node.id and w.state is WorkerState.READY and not fleet.slots_busy(w)
     ]
     if idle:
         told.append(f"The queen may evict idle workers there: {', '.join(idle)}.")

@@ -93,13 +93,12 @@ def echoes(terminal: Terminal, rounds: int) -> list[float]:
             time.sleep(0.043)  # no multiple of the app's own beats
         terminal.press("\x15")  # clears the field
         time.sleep(0.2)
-    terminal.press("\x1b")
-    time.sleep(0.3)
+    terminal.time_to("\x1b", "p: send a prompt")  # a key right behind it would be Alt and that key
     return found
 
 
-SWITCHES = (("2", "POWER"), ("3", "RESTARTS"), ("4", "SAYS"), ("5", "NEWS"), ("6", "QUANT"))
-"""A screen's key and a word that only this screen draws."""
+SWITCHES = (("2", "DEVICE"), ("3", "SLOTS"), ("4", "T/S"), ("5", "PLACE"), ("6", "QUANT"))
+"""A screen's key and a word that neither it nor the one before it draws elsewhere."""
 
 
 def switches(terminal: Terminal, rounds: int) -> list[float]:
@@ -132,10 +131,11 @@ def millis(values: list[float]) -> str:
     return f"{statistics.median(values) * 1000:.0f} / {p95 * 1000:.0f} / {ordered[-1] * 1000:.0f}"
 
 
-def told(use: Use) -> str:
-    """A use of the machine in a cell."""
+def say(name: str, use: Use) -> None:
+    """Print a use of the machine as a row."""
     rss = f"{use.rss_start / 2**20:.0f} → {use.rss_end / 2**20:.0f} MiB"
-    return f"{use.cpu:.1%} | {use.bytes_per_s / 1000:.0f} kB/s | {rss}"
+    drawn = f"{use.bytes_per_s / 1000:.0f} kB/s"
+    print(f"| {name} | {use.cpu:.1%} | {drawn} | {rss} |", flush=True)
 
 
 def main() -> None:
@@ -147,31 +147,30 @@ def main() -> None:
     columns, rows = map(int, given.size.split("x"))
     size = (columns, rows)
 
+    print(f"{HOSTS} hosts, {HOSTS * 8} workers, {given.size}, bytes written to a terminal\n")
+    print("| | CPU of a core | drawn | memory |\n|---|---|---|---|")
     with paper_queen(0) as url:
         begun = starts(url, size)
         with center(url, size) as terminal:
             terminal.until(f"{HOSTS} hosts")
             time.sleep(3)
-            rest = {"overview": used(terminal, 20)}
+            say("at rest, telemetry of all, overview", used(terminal, 20))
             for key, name in (("2", "hosts"), ("3", "workers")):
                 terminal.press(key)
                 time.sleep(2)
-                rest[name] = used(terminal, 10)
+                say(f"at rest, telemetry of all, {name}", used(terminal, 10))
     with paper_queen(64) as url, center(url, size) as terminal:
         terminal.until("64 running")
         time.sleep(5)
-        busy = {"overview": used(terminal, given.minutes * 60)}
+        say("64 streams of 80 tokens/s, overview", used(terminal, given.minutes * 60))
         terminal.press("4")
         time.sleep(2)
-        busy["streams"] = used(terminal, 15)
+        say("64 streams of 80 tokens/s, streams, text hidden", used(terminal, 10))
+        terminal.press("t")
+        time.sleep(2)
+        say("64 streams of 80 tokens/s, streams, text shown", used(terminal, 15))
         echo, switch = echoes(terminal, 8), switches(terminal, 8)
 
-    print(f"{HOSTS} hosts, {HOSTS * 8} workers, {given.size}, bytes written to a terminal\n")
-    print("| | CPU of a core | drawn | memory |\n|---|---|---|---|")
-    for name, use in rest.items():
-        print(f"| at rest, telemetry of all, {name} | {told(use)} |")
-    for name, use in busy.items():
-        print(f"| 64 streams of 80 tokens/s, {name} | {told(use)} |")
     print("\n| | median / p95 / worst |\n|---|---|")
     print(f"| a letter typed, ms ({len(echo)}) | {millis(echo)} |")
     print(f"| another screen, ms ({len(switch)}) | {millis(switch)} |")

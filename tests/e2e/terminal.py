@@ -74,7 +74,7 @@ class Terminal:
             there = self._more.wait_for(lambda: text in self.drawn, timeout)
         assert there, f"{text!r} was never drawn; the end was: {self.drawn[-2000:]!r}"
 
-    def time_to(self, keys: str, text: str, *, timeout: float = 10.0) -> float:
+    def time_to(self, keys: str, text: str, *, timeout: float = 30.0) -> float:
         """Seconds from these keys to the first sight of that text behind them."""
         with self._more:
             self.drawn = ""

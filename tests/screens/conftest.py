@@ -13,7 +13,10 @@ from textual.widgets import Input
 
 from rbee_agent.client.queen import QueenClient
 from rbee_agent.contracts.events import FleetSnapshot
+from rbee_agent.contracts.explain import Explanation
+from rbee_agent.contracts.models import VerifyReport
 from rbee_agent.contracts.policy import PolicyInForce
+from rbee_agent.contracts.sessions import SessionInfo
 from rbee_agent.testing.paper_queen import PaperQueen
 from rbee_tui.app import ExitCode, RbeeApp, Setup
 from rbee_tui.feed.demo import NOW, URL, demo_messages
@@ -95,14 +98,22 @@ Open = Callable[..., AbstractAsyncContextManager[Live]]
 
 
 @pytest.fixture
+def empty_snapshot() -> FleetSnapshot:
+    """A queen with hosts and models, on whom nothing runs."""
+    snapshot = FleetSnapshot.read_json(demo_messages()[0].data)
+    return snapshot.model_copy(update={"workers": [], "tasks": [], "deployments": []})
+
+
+@pytest.fixture
 def open_center() -> Open:
     """Opens the control center on a queen on paper, over real HTTP."""
 
     @asynccontextmanager
     async def opened(
-        *, size: tuple[int, int] = (120, 40), link: bool = True, **setup: object
-    ) -> AsyncIterator[Live]:
-        snapshot = FleetSnapshot.read_json(demo_messages()[0].data)
+        *, size: tuple[int, int] = (120, 40), link: bool = True,
+        snapshot: FleetSnapshot | None = None, **setup: object,
+    ) -> AsyncIterator[Live]:  # fmt: skip
+        snapshot = snapshot or FleetSnapshot.read_json(demo_messages()[0].data)
         queen = PaperQueen(snapshot.model_copy(update={"tasks": []}))
         async with queen.serve(), QueenClient(queen.url) as client:
             app = RbeeApp(client, Setup(url=queen.url, **setup))  # type: ignore[arg-type]
@@ -119,26 +130,31 @@ def open_center() -> Open:
 class _Silent:
     """As much of a queen as a screen asks for before anything is done."""
 
+    def __init__(self, view: View) -> None:
+        self.view = view
+
     async def policy(self) -> PolicyInForce:
         """The built-in one decides."""
         return PolicyInForce(strategy="affinity")
 
-    async def session(self, session_id: str) -> dict[str, object]:
+    async def session(self, session_id: str) -> SessionInfo:
         """Warm, with two minutes left."""
-        return {"session_id": session_id, "ttl_ms": 120_000, "turns": 3, "kv_warmth": 1.0,
-                "worker_id": "w-7f3k", "tokens_used": 512}  # fmt: skip
+        return SessionInfo(
+            session_id=session_id, ttl_ms=120_000, turns=3, kv_warmth=1.0, worker_id="w-7f3k",
+            tokens_used=512,
+        )  # fmt: skip
 
     async def worker_logs(self, worker_id: str, *, lines: int | None = None) -> list[str]:
         """One line."""
         return [f"{worker_id} says hello"]
 
-    async def explain(self, job_id: str) -> dict[str, object]:
+    async def explain(self, job_id: str) -> Explanation:
         """Nothing decided."""
-        return {"text": f"{job_id} waits.", "decision": None}
+        return Explanation(task=self.view.fleet.tasks[job_id], text=f"{job_id} waits.")
 
-    async def verify_model(self, model_id: str) -> dict[str, object]:
+    async def verify_model(self, model_id: str) -> VerifyReport:
         """All well."""
-        return {"model": model_id}
+        return VerifyReport(model=model_id)
 
 
 @pytest.fixture
@@ -151,7 +167,7 @@ def acting(view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
     def make() -> RbeeApp:
         setup = Setup(url=URL, now=lambda: view.now, zone=view.zone, live=False, view=view)
-        app = RbeeApp(_Silent(), setup)  # type: ignore[arg-type]
+        app = RbeeApp(_Silent(view), setup)  # type: ignore[arg-type]
         app.animation_level = "none"
         return app
 

@@ -8,15 +8,18 @@ import pytest
 from aiohttp import web
 from textual.widgets import Input
 
-from rbee_agent.contracts.tasks import TaskRequest
+from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState
 from rbee_tui.panes.prompt_bar import PromptBar, PromptInput
 from rbee_tui.panes.stream_wall import StreamPane, StreamWall
 from rbee_tui.screens.help import HelpScreen, help_lines
 from rbee_tui.screens.overview import Overview
+from rbee_tui.verbs.tasks import AGAIN
+from rbee_tui.verbs.verb import Target
 from rbee_tui.widgets.dialog import Question
 from rbee_tui.widgets.line import Line
 from rbee_tui.widgets.live_table import LiveTable
 from rbee_tui.widgets.picker import Picker
+from rbee_tui.widgets.sheet import Sheet
 from rbee_tui.widgets.tones import plain
 
 
@@ -75,7 +78,7 @@ async def test_a_refused_prompt_is_not_lost(open_center: Any) -> None:
         await live.until(lambda: any(live.app._notifications))
         (toast,) = live.app._notifications
 
-        assert toast.title == "MODEL_NOT_FOUND"
+        assert toast.title.startswith("MODEL_NOT_FOUND")
         assert toast.message == "no model x"
 
 
@@ -129,12 +132,12 @@ async def test_new_worker_starts_where_the_cursor_is(open_center: Any) -> None:
 
 
 async def test_text_can_be_hidden(open_center: Any) -> None:
-    """T hides what streams say, and shows all of it again."""
+    """T shows what all streams say, hides all of it, and shows all of it again."""
     async with open_center() as live:
         await ask(live, "hello")
         pane = live.app.screen.query(StreamPane).first()
         await live.until(lambda: "bees" in pane.text)
-        await live.pilot.press("t")
+        await live.pilot.press("t", "t")
         assert pane.text == ""
         await live.pilot.press("t")
         await live.until(lambda: pane.text.startswith("the bees"))
@@ -255,4 +258,67 @@ async def test_typing_is_never_taken_for_a_verb(open_center: Any) -> None:
         await live.pilot.press("p", *"qxsnt?:1")
 
         assert live.app.screen.query_one(Input).value == "qxsnt?:1"
+        assert isinstance(live.app.screen, Overview)
+
+
+async def test_only_own_streams_are_read_without_asking(open_center: Any) -> None:
+    """What others ask and are told is hidden until t; what was sent from here is shown."""
+    async with open_center(size=(200, 60)) as live:
+        await ask(live, "mine")
+        live.queen.begin(
+            TaskInfo(job_id="theirs", state=TaskState.RUNNING, model="m", created_at=1.0)
+        )
+        await live.until(lambda: "theirs" in live.app.view.streams.by_job)
+        await live.until(lambda: live.app.view.streams.by_job["theirs"].text)
+        panes = {pane.job_id: pane for pane in live.app.screen.query(StreamPane)}
+        mine = next(pane for job, pane in panes.items() if job not in ("theirs", None))
+        await live.until(lambda: "bees" in mine.text)
+        assert panes["theirs"].text == ""
+        assert "hidden" in panes["theirs"].notice
+        await live.pilot.press("t")
+        await live.until(lambda: "bees" in panes["theirs"].text)
+
+
+async def test_an_error_can_be_read_in_full(open_center: Any) -> None:
+    """A toast goes by; ! tells it again, with its details."""
+    async with open_center() as live:
+        live.queen.refuse = web.json_response(
+            {"error": {"code": "CONFLICT", "message": "it does not fit",
+                       "details": {"needed": "9.1G", "free": "2.0G"}}}, status=409
+        )  # fmt: skip
+        await live.pilot.press("p", *"hey", "enter", "escape")
+        await live.until(lambda: live.app.actions.errors)
+        await live.pilot.press("exclamation_mark")
+        await live.until(lambda: isinstance(live.app.screen, Sheet))
+        text = "\n".join(plain(line) for line in live.app.screen._lines)
+
+    assert "CONFLICT" in text
+    assert "needed: 9.1G" in text
+
+
+async def test_a_prompt_of_ours_is_sent_again(open_center: Any) -> None:
+    """R on an ended task of ours sends the same again; a task of others is refused with the why."""
+    async with open_center() as live:
+        job = await ask(live, "again")
+        await live.app.link.cancel(job)
+        await live.until(lambda: live.app.view.fleet.tasks[job].state.final)
+        await live.pilot.press("5", "r")
+        await live.until(lambda: isinstance(live.app.screen, Question))
+        await live.pilot.press("y")
+        await live.until(lambda: len(live.queen.submitted) == 2)
+
+        first, second = live.queen.submitted
+        assert first.messages == second.messages
+        theirs = Target(live.app.view, "task", "task-of-others")
+        assert "nobody else" in (AGAIN.refuses(theirs) or "")
+
+
+async def test_the_first_steps_of_a_new_fleet(open_center: Any, empty_snapshot: Any) -> None:
+    """Just started and empty: pick a model, add a host, or look around; asked once."""
+    async with open_center(just_started=True, snapshot=empty_snapshot) as live:
+        await live.until(lambda: isinstance(live.app.screen, Question))
+        await live.pilot.press("m")
+        await live.until(lambda: isinstance(live.app.screen, Picker))
+        await live.pilot.press("escape")
+        await live.pilot.pause()
         assert isinstance(live.app.screen, Overview)
