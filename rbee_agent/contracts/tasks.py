@@ -228,6 +228,12 @@ class TaskRequest(Contract):
             return self.determinism == "strict"
         return self.temperature == 0 and self.seed is not None
 
+    @property
+    def shaped(self) -> bool:
+        """Whether the answer must have a shape, or may be calls."""
+        wants = (self.response_format, self.tools, self.tool_choice)
+        return any(want is not None for want in wants)
+
     def sampling(self) -> Sampling:
         """The sampling parameters, with the defaults of the contract where none were given."""
         fields = {

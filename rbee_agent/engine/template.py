@@ -64,7 +64,7 @@ class ChatTemplate:
         self.knows_tools = self.problem is None and _mentions(environment, tools_source, "tools")
         """Whether the template does something with `tools`; else we tell the model of them."""
         self.style = style_of(tools_source) if self.knows_tools else HERMES
-        self.thinks = any(mark in self.source for mark, _ in style_of(self.source).thinking)
+        self.thinks = any(mark in self.source for mark, _ in style_of(self.source).thoughts)
         self._knows_developer = "developer" in self.source
         self._arguments_as_text = self.knows_tools and self._wants_text()
 

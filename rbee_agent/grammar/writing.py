@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ class Writer:
         self._grammar = grammar
         self._prefix = prefix
         self._rules: dict[Places, str] = {}
-        self._machines: dict[Machine, str] = {}
+        self._machines: dict[Machine, Expr] = {}
         add_common(grammar)
 
     def value(self, places: Places) -> Ref:
@@ -110,22 +111,10 @@ class Writer:
         return seq(Lit('"'), self._machine(_texts(shape), _in_json), Lit('"'))
 
     def _machine(self, made: Machine, written: Callable[[Range], Expr]) -> Expr:
-        """One rule for each state."""
-        if made.empty:
-            return NEVER
         known = self._machines.get(made)
-        if known is not None:
-            return Ref(known)
-        names = [self._grammar.fresh(self._prefix) for _ in made.edges]
-        self._machines[made] = names[0]
-        for state, row in enumerate(made.edges):
-            options: list[Expr] = [
-                seq(written((low, high)), Ref(names[target])) for low, high, target in row
-            ]
-            if state in made.accepting:
-                options.append(EMPTY)
-            self._grammar.rules[names[state]] = Alt(tuple(options))
-        return Ref(names[0])
+        if known is None:
+            known = self._machines[made] = add_machine(self._grammar, made, written, self._prefix)
+        return known
 
     # -- lists ----------------------------------------------------------------------------------
 
@@ -375,6 +364,29 @@ def add_common(grammar: Grammar) -> None:
 
 def _pair(name: str, value: Expr) -> Expr:
     return seq(Lit(_dumped(name)), Lit(":"), Ref("space"), value)
+
+
+def add_machine(
+    grammar: Grammar, made: Machine, written: Callable[[Range], Expr], prefix: str
+) -> Expr:
+    """Add one rule for each state of an automaton; returns what stands for its language."""
+    if made.empty:
+        return NEVER
+    names = [grammar.fresh(prefix) for _ in made.edges]
+    for state, row in enumerate(made.edges):
+        options: list[Expr] = []
+        for low, high, target in row:
+            options.append(seq(written((low, high)), Ref(names[target])))
+        if state in made.accepting:
+            options.append(EMPTY)
+        grammar.rules[names[state]] = Alt(tuple(options))
+    return Ref(names[0])
+
+
+def text_up_to(grammar: Grammar, mark: str, prefix: str) -> Expr:
+    """Any text that ends with `mark` and holds it nowhere else."""
+    free = lengths(0, None, TEXT) - pattern(re.escape(mark))
+    return seq(add_machine(grammar, free, _plain, prefix), Lit(mark))
 
 
 def _listed(item: Expr) -> Expr:

@@ -10,6 +10,7 @@ from typing import Any
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
 from rbee_agent.errors import Conflict, NotFound, RbeeError, Unavailable
+from rbee_agent.grammar import wanted
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.forecast import Forecast
 from rbee_agent.queen.placement import Need, decide
@@ -68,6 +69,9 @@ class Admission:
             return task, self.answer(task), False
         job_id = request.task_id or self.new_id("task")
         try:
+            if request.shaped:
+                # A large schema takes its time: not on the loop.
+                await asyncio.to_thread(_check_shape, request)
             model = self.catalog.resolve(request.model, who)
             task = self._task(request, model, body, who, job_id)
             await self.catalog.save()
@@ -282,6 +286,16 @@ class Turns:
         """
         self._promised = min(max(self._promised, now) + step, now + step * places)
         return self._promised - now
+
+
+def _check_shape(request: TaskRequest) -> None:
+    wanted.check(
+        response_format=request.response_format,
+        grammar=request.grammar,
+        tools=request.tools,
+        tool_choice=request.tool_choice,
+        has_messages=request.messages is not None,
+    )
 
 
 def _same(same: bool, job_id: str) -> None:

@@ -5,37 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from rbee_agent.engine.tools.offer import Tool
 from rbee_agent.engine.tools.styles import Style
 from rbee_agent.grammar import Grammar, compile_schema
 from rbee_agent.grammar.gbnf import Lit, Ref, alt, rep, seq
+from rbee_agent.grammar.offer import Tool
+from rbee_agent.grammar.wanted import arguments_field
 
 MOST_CALLS = 16
 """Calls in one answer, at most: a small model would go on for ever."""
-
-
-def calls_grammar(style: Style, tools: Sequence[Tool], *, several: bool) -> str:
-    """GBNF of one call or more to `tools`, with arguments that their parameters allow.
-
-    Raises:
-        InvalidParams: parameters hold a keyword that no grammar enforces; names it.
-    """
-    grammar = Grammar()
-    grammar.rules["answer"] = add_calls(grammar, style, tools, several=several)
-    return grammar.text("answer")
 
 
 def add_calls(grammar: Grammar, style: Style, tools: Sequence[Tool], *, several: bool) -> Ref:
     """Add the rules of one call or more to a grammar; returns what stands for them.
 
     Raises:
-        InvalidParams: see `calls_grammar`.
+        InvalidParams: parameters hold a keyword that no grammar enforces; names it.
     """
     wording = style.wording
     choices = []
     for place, tool in enumerate(tools):
-        field = f"tools.{tool.name}.parameters"
-        arguments = compile_schema(tool.arguments, grammar, field=field, prefix=f"t{place}x")
+        arguments = compile_schema(
+            tool.arguments, grammar, field=arguments_field(tool), prefix=f"t{place}x"
+        )
         head = wording.before + json.dumps(tool.name)[1:-1] + wording.between
         choices.append(seq(Lit(head), arguments, Lit(wording.after)))
     grammar.rules["call"] = alt(*choices)

@@ -44,6 +44,8 @@ class Style:
     bare: bool = False
     """Whether an answer that begins with ``{`` may be a call without any mark."""
     thinking: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
+    before_text: str = ""
+    """What the family writes before an answer in words, where that must not be left out."""
     body: Literal["json", "tags", "pairs", "python", "recipients", "channels"] = "json"
     """What may stand behind the mark, beside JSON and a `head`."""
     signs: tuple[str, ...] = ()
@@ -54,6 +56,13 @@ class Style:
     """Control tokens, beside the marks, that the parser must see."""
     short_ids: bool = False
     """Whether the template wants call ids of nine letters and digits."""
+
+    @property
+    def thoughts(self) -> tuple[tuple[str, str], ...]:
+        """What stands before and behind a thought, as a grammar must write it."""
+        if self.body == "channels":
+            return (("<|channel|>analysis<|message|>", "<|end|><|start|>assistant"),)
+        return self.thinking
 
     def shows(self, token: str) -> bool:
         """Whether a control token, by its name, is a mark or a part of one."""
@@ -133,6 +142,7 @@ FUNCTIONARY = Style(
     begin=(">>>",),
     wording=Wording("", "\n", separator="\n>>>"),
     head=re.compile(r"(?P<name>[\w.-]+)\n\s*"),
+    before_text="all\n",
     body="recipients",
     signs=(">>>all", "'>>>'"),
 )
@@ -235,6 +245,7 @@ HARMONY = Style(
     ),
     tokens=("<|message|>", "<|constrain|>", "<|start|>"),
     thinking=(),
+    before_text="<|channel|>final<|message|>",
     body="channels",
     signs=("<|channel|>",),
 )
