@@ -169,6 +169,8 @@ class TaskRequest(Contract):
     repetition_penalty: float | None = Field(None, gt=0.0, le=4.0)
     presence_penalty: float | None = Field(None, ge=-2.0, le=2.0)
     frequency_penalty: float | None = Field(None, ge=-2.0, le=2.0)
+    penalty_last_n: int | None = Field(None, ge=-1, le=1_000_000)
+    """So many of the last tokens count for the penalties; -1: all of them."""
     stop: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field([], max_length=MAX_STOP)
     seed: int | None = Field(None, ge=0, le=2**64 - 1)
     logit_bias: dict[str, float] | None = None

@@ -76,6 +76,8 @@ class Deployments:
         self._clock = clock
         self._new_id = new_id
         self._idle_unload_s = idle_unload_s
+        self.idle_limits: dict[str, float] = {}
+        """Seconds after which a model is unloaded, where its last caller said so; by model."""
         self._news = asyncio.Event()
         self.failures: dict[str, RbeeError] = {}
         """Why the last attempt to fulfil a wish failed, by its id."""
@@ -147,6 +149,21 @@ class Deployments:
                 wish.model_copy(update={"worker_ids": left, "replicas": max(1, len(left))})
             )
         await self._stop_all([id])
+
+    def keep_alive(self, model: str, seconds: float | None) -> None:
+        """How long a model that was loaded on demand may idle, as its newest caller wishes.
+
+        Args:
+            model: its id.
+            seconds: 0: unload it as soon as nothing runs; None: as it is set up.
+        """
+        before = self.idle_limits.get(model)
+        if seconds is None:
+            self.idle_limits.pop(model, None)
+        else:
+            self.idle_limits[model] = seconds
+        if seconds != before:
+            self._news.set()
 
     def wanted_by(self, task: Task) -> str | None:
         """A task waits for what no worker can give: have one started, and say how that goes."""
@@ -394,6 +411,7 @@ class Deployments:
         model = self._catalog.find(wish.model)
         limit = model.idle_unload_s if model is not None and model.idle_unload_s else None
         limit_s = float(limit) if limit is not None else self._idle_unload_s
+        limit_s = self.idle_limits.get(wish.model, limit_s)
         now = self._clock.monotonic()
         if any(
             worker.in_flight
@@ -405,6 +423,7 @@ class Deployments:
         self._feed.narrate(
             f"{wish.model} is unloaded: idle for {limit_s:.0f} s", noun="deployment", id=wish.id
         )
+        self.idle_limits.pop(wish.model, None)
         await self._drop(wish)
         await self._stop_all(wish.worker_ids)
         return True

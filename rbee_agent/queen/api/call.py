@@ -305,6 +305,19 @@ def violation(field: str, message: str) -> InvalidParams:
     return InvalidParams([{"field": field, "constraint": "value", "message": message}])
 
 
+def arguments_of(text: str) -> dict[str, Any]:
+    """A call's arguments as an object; what the model wrote instead of one under a name of ours.
+
+    Under a grammar they always are one; without it a model may write anything, and it shall reach
+    the caller as it is rather than fail the answer.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {"invalid_json": text}
+    return found if isinstance(found, dict) else {"invalid_json": text}
+
+
 def pieces_of(frame: ClientFrame, last: int) -> Iterable[tuple[Piece, int]]:
     """The typed pieces of a frame, each with the index of its last token.
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from rbee_agent.errors import RbeeError
 from rbee_agent.http.errors import error_response
 from rbee_agent.queen.api.anthropic.refusals import refusal as anthropic_refusal
+from rbee_agent.queen.api.ollama.refusals import refusal as ollama_refusal
 from rbee_agent.queen.api.openai.refusals import refusal as openai_refusal
 
 Refusal = Callable[[RbeeError], web.Response]
@@ -16,6 +17,7 @@ Refusal = Callable[[RbeeError], web.Response]
 REFUSALS: dict[str, Refusal] = {
     "/v1/": openai_refusal,
     "/v1/messages": anthropic_refusal,
+    "/api/": ollama_refusal,
 }
 """By the beginning of the path; the longest one that fits decides."""
 

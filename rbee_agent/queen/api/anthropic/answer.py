@@ -9,7 +9,7 @@ from typing import Any
 from rbee_agent.contracts.frames import EndFrame
 from rbee_agent.errors import RbeeError
 from rbee_agent.queen.api.anthropic.refusals import error_body
-from rbee_agent.queen.api.call import Answer, Piece, SseTranslator, Text, ToolCallPart
+from rbee_agent.queen.api.call import Answer, Piece, SseTranslator, Text, ToolCallPart, arguments_of
 from rbee_agent.wire.sse import encode
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -145,19 +145,6 @@ def whole(answer: Answer, pieces: Iterable[Piece], model: str, *, thinking: bool
         call["input"] = arguments_of(arguments[number])
     usage = _usage(end, thought)
     return _message(answer, model, content, _reason(end), end.stop_sequence, usage)
-
-
-def arguments_of(text: str) -> dict[str, Any]:
-    """A call's arguments as an object; what the model wrote instead of one under a name of ours.
-
-    Under a grammar they always are one; without it a model may write anything, and it shall reach
-    the caller as it is rather than fail the answer.
-    """
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {"invalid_json": text}
-    return found if isinstance(found, dict) else {"invalid_json": text}
 
 
 def _said(content: list[dict[str, Any]], piece: Text) -> None:

@@ -1,0 +1,1 @@
+"""Ollama's API over the same admission, queue and placement as /v2."""
