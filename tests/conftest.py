@@ -26,6 +26,8 @@ def _find_demo_model() -> Path | None:
     return None if known is None else Path(known.path)
 
 
+# Threads that spin at barriers starve each other where cores are shared, as test machines' are.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Found while the user's own home is still in sight.
 _DEMO_MODEL = _find_demo_model()
 

@@ -124,6 +124,8 @@ class EndFrame(Contract):
     tokens_out: int
     tokens_cached: int = 0
     decode_time_ms: int = 0
+    queue_time_ms: int | None = None
+    """Milliseconds at the worker without a slot."""
     prefill_time_ms: int | None = None
     first_token_ms: int | None = None
     finish_reason: FinishReason = "stop"

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rbee_agent.engine.llama import Context
+from rbee_agent.engine.context import Context
 
 REUSE, COPY, RESTORE = "reuse", "copy", "restore"
 """The shortcuts a profile may have proved: same slot, another slot, host memory."""
@@ -47,6 +47,8 @@ class Match:
     kept: int
     source: Slot | None = None
     saved: bytes | None = None
+    tokens: tuple[int, ...] = ()
+    """What the saved state holds."""
     exact: int = 0
 
 
@@ -96,11 +98,37 @@ class KvCache:
         """
         shortcuts = frozenset() if cold else proved if strict else ALL_SHORTCUTS
         match = self._best(prompt, shortcuts, strict)
-        target = self._target(match, near)
+        target = self._target(match, near, may_copy=COPY in shortcuts)
         kept = self._prepare(target, match, proved)
         self._tick += 1
         target.used_at, target.busy = self._tick, True
         return target, kept
+
+    def look_again(
+        self,
+        slot: Slot,
+        prompt: Sequence[int],
+        *,
+        proved: frozenset[str],
+        strict: bool,
+        cold: bool = False,
+    ) -> int:
+        """Take what others have computed of `prompt` since its job got `slot`.
+
+        Requests that come together with one beginning read it once: the first reads, the others
+        copy when their turn comes.
+
+        Returns:
+            How many of the prompt's tokens the slot holds now.
+        """
+        shortcuts = frozenset() if cold else proved if strict else ALL_SHORTCUTS
+        match = self._best(prompt, shortcuts, strict)
+        held = len(slot.tokens)
+        if match.source is None or match.source is slot or match.kept < held + self._chunk:
+            return held
+        self._copy(match.source, slot, proved)
+        self._cut(slot, match.kept, keep_state=False)
+        return len(slot.tokens)
 
     def release(self, slot: Slot) -> None:
         """The job is over; its cells stay as a cache."""
@@ -122,6 +150,11 @@ class KvCache:
         """Empty a slot whose cells are not to be trusted."""
         self._context.keep(slot.seq, 0)
         slot.tokens, slot.exact = [], 0
+
+    def trim(self, slot: Slot) -> None:
+        """Throw away cells behind what the slot is known to hold: a call was given up in it."""
+        if not self._context.keep(slot.seq, len(slot.tokens)):
+            self.forget(slot)
 
     def forget_all(self) -> None:
         """Empty every slot that no job holds, and the host memory."""
@@ -150,17 +183,17 @@ class KvCache:
             for tokens, exact, state in self._host.entries():
                 kept = usable(tokens, exact)
                 if kept > best.kept + self._chunk:
-                    best = Match(kept, saved=state, exact=exact)
+                    best = Match(kept, saved=state, tokens=tokens, exact=exact)
         return best
 
-    def _target(self, match: Match, near: Sequence[int]) -> Slot:
+    def _target(self, match: Match, near: Sequence[int], *, may_copy: bool) -> Slot:
         free = [slot for slot in self.slots if not slot.busy]
         source = match.source
         if source is not None and not source.busy:
             wasted = len(source.tokens) - match.kept
             spare = [slot for slot in free if not slot.tokens]
             # A long conversation is not cut down for a short prefix while there is room beside it.
-            if wasted <= max(match.kept, self._chunk) or not spare:
+            if wasted <= max(match.kept, self._chunk) or not spare or not may_copy:
                 return source
 
         def distance(slot: Slot) -> int:
@@ -175,11 +208,12 @@ class KvCache:
         self._save(target)
         if match.source is not None:
             self._copy(match.source, target, proved)
-            self._cut(target, match.kept)
+            self._cut(target, match.kept, keep_state=False)
         elif match.saved is not None and self._context.restore(target.seq, match.saved):
-            target.tokens = self._host.tokens_of(match.saved)
+            self._host.touch(match.tokens)
+            target.tokens = list(match.tokens)
             target.exact = match.exact if RESTORE in proved else 0
-            self._cut(target, match.kept)
+            self._cut(target, match.kept, keep_state=False)
         else:
             self.forget(target)
         return len(target.tokens)
@@ -189,10 +223,11 @@ class KvCache:
         target.tokens = list(source.tokens)
         target.exact = source.exact if COPY in proved else 0
 
-    def _cut(self, slot: Slot, length: int) -> None:
+    def _cut(self, slot: Slot, length: int, *, keep_state: bool = True) -> None:
         if length >= len(slot.tokens):
             return
-        if length and len(slot.tokens) - length > self._chunk:
+        # What is cut off is kept where it was the only one; copies are not.
+        if keep_state and length and len(slot.tokens) - length > self._chunk:
             self._save(slot)
         if length and self._context.keep(slot.seq, length):
             slot.tokens = slot.tokens[:length]
@@ -230,12 +265,9 @@ class _HostStates:
     def entries(self) -> list[tuple[tuple[int, ...], int, bytes]]:
         return [(tokens, exact, state) for tokens, (exact, state) in self._states.items()]
 
-    def tokens_of(self, state: bytes) -> list[int]:
-        for tokens, (_, saved) in self._states.items():
-            if saved is state:
-                self._states.move_to_end(tokens)
-                return list(tokens)
-        return []
+    def touch(self, tokens: tuple[int, ...]) -> None:
+        if tokens in self._states:
+            self._states.move_to_end(tokens)
 
     def clear(self) -> None:
         self._states.clear()

@@ -8,18 +8,12 @@ from typing import Any
 
 from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExactProfile, ExecuteRequest
+from rbee_agent.engine import devices, memory
 from rbee_agent.engine.cache import KvCache
+from rbee_agent.engine.context import Context
 from rbee_agent.engine.embedding import Embedder
 from rbee_agent.engine.job import Job
-from rbee_agent.engine.llama import (
-    KV_TYPES,
-    LOG,
-    Context,
-    EngineLoadError,
-    Model,
-    buffer_bytes,
-    build,
-)
+from rbee_agent.engine.llama import KV_TYPES, LOG, EngineLoadError, Model, build
 from rbee_agent.engine.options import (
     DEFAULT_CONTEXT,
     EngineOptions,
@@ -33,6 +27,7 @@ from rbee_agent.engine.scheduler import Scheduler
 from rbee_agent.engine.sink import Sink
 from rbee_agent.engine.template import ChatTemplate
 from rbee_agent.errors import RbeeError, Refused
+from rbee_agent.models.estimate import estimate
 from rbee_agent.models.fingerprint import fingerprint
 
 _EMBED_CONTEXT = 2048
@@ -46,6 +41,8 @@ class Engine:
         self.options = options
         self.on_step: Callable[[], None] = _nothing
         """Called on the engine's thread behind each step: the moment to deliver what was made."""
+        self.on_death: Callable[[str], None] = lambda _: None
+        """Called on the engine's thread when a fault of ours ends it, with the reason."""
         self._model: Model | None = None
         self._context: Context | None = None
         self._scheduler: Scheduler | None = None
@@ -72,21 +69,18 @@ class Engine:
         self._model = model = Model(options, on_progress)
         threads = options.threads or physical_cores()
         context = options.context or min(model.context_length, DEFAULT_CONTEXT)
-        self._context = Context(
-            model, options, sequences=options.slots, context=context, threads=threads
-        )
-        self._memory = buffer_bytes(LOG.lines)
+        self._context = self._make_context(context, threads)
+        self._memory = memory.buffer_bytes(LOG.lines)
+        self._offload = memory.offload(LOG.lines, model.n_layers)
         self._facts = _profile_facts(mark, options, threads)
         self._profile_id = _digest(self._facts)
-        cache = KvCache(
-            self._context, chunk=options.prefill_chunk, host_bytes=options.host_cache_bytes
-        )
+        cache = KvCache(self._context, chunk=options.chunk, host_bytes=options.host_cache_bytes)
         self._cache = cache
         self._proofs = ProofBook(
             self._profile_id,
             context=self._context,
             cache=cache,
-            chunk=options.prefill_chunk,
+            chunk=options.chunk,
             folder=options.state_dir,
         )
         self._embed_limit = min(_EMBED_CONTEXT, model.context_length)
@@ -100,6 +94,7 @@ class Engine:
                 threads=threads,
                 embeddings=True,
             ),
+            chunk=options.chunk,
         )
         self._template = ChatTemplate(
             options.chat_template or model.metadata("tokenizer.chat_template"),
@@ -111,9 +106,10 @@ class Engine:
             cache,
             self._proofs,
             self._embedder,
-            chunk=options.prefill_chunk,
+            chunk=options.chunk,
             profile_id=self._profile_id,
             on_step=lambda: self.on_step(),
+            on_death=lambda reason: self.on_death(reason),
         )
 
     def start(self) -> None:
@@ -145,7 +141,7 @@ class Engine:
         scheduler = self._ready()
         if request.workload in ("embedding", "rerank"):
             assert self._embedder is not None  # noqa: S101 - loaded together
-            sink.accepted(self._embedder.submit(request, sink, limit=self._embed_limit))
+            self._embedder.submit(request, sink, limit=self._embed_limit)
             scheduler.poke()
         else:
             job = self._job(request, sink)
@@ -166,10 +162,9 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Counters and gauges now; cheap."""
-        if self._scheduler is None or self._model is None or self._context is None:
+        if self._scheduler is None or self._context is None:
             return EngineStats()
-        scheduler, model = self._scheduler, self._model
-        layers = 0 if self.options.device == "cpu" else model.n_layers
+        scheduler = self._scheduler
         return EngineStats(
             step=scheduler.steps,
             slots=self.options.slots,
@@ -177,7 +172,7 @@ class Engine:
             queued=scheduler.queued,
             context=self._context.context,
             device=self.options.device,
-            offload=f"{layers}/{model.n_layers} layers",
+            offload=self._offload,
             memory=self._memory,
             kv_usage=self._cache.usage,
             tokens_in_total=scheduler.tokens_in,
@@ -252,6 +247,28 @@ class Engine:
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _make_context(self, context: int, threads: int) -> Context:
+        """The KV cache and compute buffers, or what they need and what is free."""
+        options, model = self.options, self._loaded()
+        need = estimate(model.facts, context=context, slots=options.slots, kv_type=options.kv_type)
+        free, place = memory.free_host_bytes(), "this host"
+        gpus = devices.find(options.device, spread=bool(options.tensor_split))
+        if gpus:
+            free, place = sum(one.free for one in gpus), options.device
+        lacks = EngineLoadError(
+            memory.shortage(need, context=context, slots=options.slots, free=free, place=place),
+            code="INSUFFICIENT_VRAM",
+        )
+        # Linux would promise a host's memory now and kill the process once it is written to.
+        if not gpus and need.kv + need.compute > free:
+            raise lacks
+        try:
+            return Context(
+                model, options, sequences=options.slots, context=context, threads=threads
+            )
+        except EngineLoadError as error:
+            raise lacks if need.kv + need.compute > free else error from error
+
     def _job(self, request: ExecuteRequest, sink: Sink) -> Job:
         model, context = self._loaded(), self._context
         assert context is not None  # noqa: S101 - loaded together
@@ -308,7 +325,7 @@ def _profile_facts(mark: str, options: EngineOptions, threads: int) -> dict[str,
         "threads": threads,
         "flash_attention": options.flash_attention,
         "kv_type": options.kv_type,
-        "prefill_chunk": options.prefill_chunk,
+        "prefill_chunk": options.chunk,
     }
 
 

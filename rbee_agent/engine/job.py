@@ -9,7 +9,7 @@ from rbee_agent.contracts.frames import EndFrame, FinishReason
 from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.engine.answer import Answer, Vocabulary
 from rbee_agent.engine.cache import Slot
-from rbee_agent.engine.llama import Logits
+from rbee_agent.engine.context import Logits
 from rbee_agent.engine.sampling import Candidates, Sampler, top_logprobs
 from rbee_agent.engine.sink import Sink
 from rbee_agent.engine.tools.pieces import Piece, Text, joined
@@ -84,27 +84,38 @@ class Job:
         self.slot, self.cached = slot, kept
         self._started = time.monotonic()
 
-    def replay(self) -> None:
-        """The next token is known: take it as if it had been chosen, and show nothing."""
-        position = len(self._generated)
-        self._take(self._replay[position], show=False)
-        self.sink.progress("replay", position + 1, len(self._replay))
+    @property
+    def known(self) -> list[int]:
+        """Tokens to feed for which the choice that follows is known too."""
+        if self.next_token < 0:
+            return []
+        later = self._replay[len(self._generated) :]
+        return [self.next_token, *later[:-1]] if later else []
+
+    def replay(self, count: int = 1) -> None:
+        """The next tokens are known: take them as if they had been chosen, and show nothing.
+
+        Raises:
+            Refused: they break the request's own grammar.
+        """
+        for _ in range(count):
+            if self.finish is not None:
+                return
+            token = self._replay[len(self._generated)]
+            self.sampler.check(token)
+            self._take(token, show=False)
+        self.sink.progress("replay", len(self._generated), len(self._replay))
 
     def prompt_read(self) -> bool:
-        """The whole prompt is in the slot; where it held known tokens, they are taken now.
+        """All of `prompt` is in the slot; known tokens that it held are taken now.
 
         Returns:
-            Whether the logits at hand are those of the next new token.
+            Whether the logits behind it are those of the next token to choose.
         """
         self._prefilled = time.monotonic()
-        if self.strict:
-            if self._replay:
-                # Its own logits are behind it, not behind the prompt.
-                self.replay()
-            return not self._replay
-        while len(self._generated) < len(self._replay) and self.finish is None:
-            self.replay()
-        return self.finish is None
+        if self._replay:
+            self.replay(1 if self.strict else len(self._replay))
+        return self.finish is None and not (self.strict and self._replay)
 
     def advance(self, logits: Logits, candidates: Candidates) -> bool:
         """Take the logits behind what was fed: choose a token, show its text.
@@ -113,7 +124,7 @@ class Job:
             Whether a token was made, which the end is not.
         """
         token = self.sampler.choose(logits, len(self._generated), candidates)
-        if not self._ignore_eos and self._vocabulary.ends(token):
+        if token < 0 or (not self._ignore_eos and self._vocabulary.ends(token)):
             self.finish = "stop"
             return False
         if self._first_token is None:
@@ -140,6 +151,7 @@ class Job:
                 tokens_in=self.tokens_in,
                 tokens_out=len(self._generated),
                 tokens_cached=self.cached,
+                queue_time_ms=round((self._started - self._began) * 1000),
                 prefill_time_ms=round((prefilled - self._started) * 1000),
                 decode_time_ms=round((now - prefilled) * 1000),
                 first_token_ms=None if first is None else round((first - self._began) * 1000),

@@ -1,23 +1,24 @@
-"""llama.cpp's C API with types and errors: the only file that knows ctypes.
+"""llama.cpp's C API with types and errors: its log, and a model's weights and vocabulary.
 
-The names follow llama.h. A `Model` and its `Context` are used by one thread at a time, except for
-tokenising, which only reads the vocabulary.
+The names follow llama.h. A model is used by one thread at a time, except for tokenising, which
+only reads the vocabulary.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import re
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from rbee_agent.contracts.models import GgufFacts
+from rbee_agent.engine import devices
 from rbee_agent.engine.options import EngineOptions
 from rbee_agent.errors import RbeeError
 
@@ -27,10 +28,9 @@ KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_
 """ggml's numbers of the types that a KV cache can have."""
 
 _ALL_LAYERS = 999
+_SPLIT_LAYERS = 1
 _LOG_LINES = 400
 _LOG_DEBUG = 1
-_BUFFER = re.compile(r"(model|KV|RS|compute|output) buffer size\s*=\s*([\d.]+) MiB")
-_BUFFER_USES = {"model": "weights", "KV": "kv", "RS": "kv"}
 
 
 class EngineLoadError(RbeeError):
@@ -74,19 +74,6 @@ class _Log:
 LOG = _Log()
 
 
-def buffer_bytes(lines: Iterable[str]) -> dict[str, int]:
-    """Bytes by use (weights, kv, compute) from what llama.cpp logs of the buffers it makes.
-
-    The C API has no call for them.
-    """
-    found: Counter[str] = Counter()
-    for line in lines:
-        said = _BUFFER.search(line)
-        if said is not None:
-            found[_BUFFER_USES.get(said[1], "compute")] += round(float(said[2]) * 1024**2)
-    return dict(found)
-
-
 class Model:
     """Weights and vocabulary."""
 
@@ -99,14 +86,17 @@ class Model:
         LOG.install()
         LOG.lines.clear()
         params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = 0 if options.device == "cpu" else _ALL_LAYERS
-        index = options.device.partition(":")[2]
-        params.main_gpu = int(index) if index.isdigit() else 0
+        gpus = devices.find(options.device, spread=bool(options.tensor_split))
+        chosen = devices.pointers(gpus)
+        params.devices = ctypes.cast(chosen, ctypes.c_void_p)
+        wanted = _ALL_LAYERS if options.gpu_layers is None else options.gpu_layers
+        params.n_gpu_layers = wanted if gpus else 0
         if options.tensor_split:
             size = llama_cpp.llama_max_devices()
             values = (*options.tensor_split, *([0.0] * size))[:size]
             self._split = (ctypes.c_float * size)(*values)
             params.tensor_split = self._split
+            params.split_mode = _SPLIT_LAYERS
         else:
             params.split_mode = 0
 
@@ -131,6 +121,8 @@ class Model:
             self._handle
         ) or llama_cpp.llama_model_is_hybrid(self._handle)
         self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(self.vocab)
+        self.adds_eos: bool = llama_cpp.llama_vocab_get_add_eos(self.vocab)
+        self.adds_sep: bool = llama_cpp.llama_vocab_get_add_sep(self.vocab)
         self.end_tokens = frozenset(
             token
             for token in range(self.n_vocab)
@@ -141,6 +133,29 @@ class Model:
     def handle(self) -> Any:
         """The C pointer."""
         return self._handle
+
+    @property
+    def facts(self) -> GgufFacts:
+        """What memory is estimated from."""
+        heads = max(1, llama_cpp.llama_model_n_head(self._handle))
+        width = llama_cpp.llama_model_n_embd(self._handle)
+        return GgufFacts(
+            architecture=self.metadata("general.architecture") or "unknown",
+            size=self.size,
+            layers=self.n_layers,
+            heads=heads,
+            heads_kv=llama_cpp.llama_model_n_head_kv(self._handle),
+            key_length=self._number("attention.key_length", width // heads),
+            value_length=self._number("attention.value_length", width // heads),
+            embedding_length=width,
+            feed_forward_length=self._number("feed_forward_length", 4 * width),
+            vocab_size=self.n_vocab,
+        )
+
+    @property
+    def pooling(self) -> int:
+        """How the file says that embeddings are pooled: llama.cpp's number, 0 for not at all."""
+        return self._number("pooling_type", 0)
 
     def close(self) -> None:
         """Free the weights; every context must be closed before."""
@@ -160,6 +175,10 @@ class Model:
                 return buffer.value.decode(errors="replace")
             size = length + 1
 
+    def _number(self, key: str, otherwise: int) -> int:
+        said = self.metadata(f"{self.metadata('general.architecture')}.{key}") or ""
+        return int(said) if said.isdigit() else otherwise
+
     def token_text(self, token: int) -> str:
         """How a template writes a token such as ``<|im_end|>``; empty for none."""
         if token < 0:
@@ -175,6 +194,11 @@ class Model:
     def eos(self) -> int:
         """The token that ends a text; -1 where the model has none."""
         return int(llama_cpp.llama_vocab_eos(self.vocab))
+
+    @property
+    def sep(self) -> int:
+        """The token between two texts; -1 where the model has none."""
+        return int(llama_cpp.llama_vocab_sep(self.vocab))
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`.
@@ -204,157 +228,6 @@ class Model:
             if length >= 0:
                 return buffer.raw[:length]
             size = -length
-
-
-class Context:
-    """KV cache and compute buffers for a number of sequences, each with a stream of its own."""
-
-    def __init__(
-        self,
-        model: Model,
-        options: EngineOptions,
-        *,
-        sequences: int,
-        context: int,
-        threads: int,
-        embeddings: bool = False,
-    ) -> None:
-        """Make the buffers.
-
-        Args:
-            model: loaded weights.
-            options: KV type, flash attention, prefill chunk.
-            sequences: how many sequences it holds.
-            context: tokens for each sequence.
-            threads: CPU threads.
-            embeddings: give embeddings in place of logits, pooled as the file says.
-
-        Raises:
-            EngineLoadError: there is too little memory for it; names the size it needs.
-        """
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = context * sequences
-        params.n_batch = params.n_ubatch = max(options.prefill_chunk, sequences, 32)
-        params.n_seq_max = sequences
-        params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = False
-        params.swa_full = True
-        params.no_perf = True
-        params.flash_attn_type = 1 if options.flash_attention else 0
-        params.type_k = params.type_v = KV_TYPES[options.kv_type]
-        if embeddings:
-            params.embeddings = True
-            params.n_batch = params.n_ubatch = context
-            said = llama_cpp.llama_context_default_params().pooling_type
-            params.pooling_type = said
-        self._handle: Any = llama_cpp.llama_init_from_model(model.handle, params)
-        if not self._handle:
-            raise EngineLoadError(
-                f"no memory for {sequences} slots of {context} tokens: {LOG.last_error()}",
-                code="INSUFFICIENT_VRAM",
-            )
-        self._memory: Any = llama_cpp.llama_get_memory(self._handle)
-        self.model = model
-        self.context = context
-        self.sequences = sequences
-        self.max_batch = int(params.n_batch)
-        self._batch = llama_cpp.llama_batch_init(self.max_batch, 0, 1)
-        self.pooling: int = llama_cpp.llama_pooling_type(self._handle)
-
-    @property
-    def handle(self) -> Any:
-        """The C pointer."""
-        return self._handle
-
-    def close(self) -> None:
-        """Free the buffers."""
-        if self._handle:
-            llama_cpp.llama_batch_free(self._batch)
-            llama_cpp.llama_free(self._handle)
-            self._handle = None
-
-    def decode_run(self, seq: int, tokens: Sequence[int], start: int, *, logits: bool) -> None:
-        """Feed a run of tokens of one sequence in one call; logits of the last one if wanted.
-
-        Raises:
-            RbeeError: llama.cpp failed; the sequence's cells behind `start` are undefined.
-        """
-        batch = self._batch
-        for offset, token in enumerate(tokens):
-            batch.token[offset] = token
-            batch.pos[offset] = start + offset
-            batch.n_seq_id[offset] = 1
-            batch.seq_id[offset][0] = seq
-            batch.logits[offset] = 0
-        batch.n_tokens = len(tokens)
-        if logits:
-            batch.logits[len(tokens) - 1] = 1
-        self._decode()
-
-    def decode_rows(self, rows: Sequence[tuple[int, int, int]]) -> None:
-        """Feed one token each of several sequences in one call, all with logits.
-
-        Args:
-            rows: sequence, token, position; ascending sequences, so that llama.cpp batches them.
-
-        Raises:
-            RbeeError: llama.cpp failed.
-        """
-        batch = self._batch
-        for index, (seq, token, position) in enumerate(rows):
-            batch.token[index] = token
-            batch.pos[index] = position
-            batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = seq
-            batch.logits[index] = 1
-        batch.n_tokens = len(rows)
-        self._decode()
-
-    def _decode(self) -> None:
-        code = llama_cpp.llama_decode(self._handle, self._batch)
-        if code == 0:
-            return
-        if code == 1:
-            raise RbeeError("the KV cache has no room", code="CONTEXT_LENGTH_EXCEEDED")
-        raise RbeeError(f"llama.cpp failed ({code}): {LOG.last_error()}", code="WORKER_RESET")
-
-    def logits(self, index: int) -> Logits:
-        """The logits of the batch's row `index` (-1: the last), valid until the next decode."""
-        pointer = llama_cpp.llama_get_logits_ith(self._handle, index)
-        return np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,))
-
-    def embedding(self, seq: int) -> npt.NDArray[np.float32] | None:
-        """The pooled embedding of a sequence; None where the file pools nothing."""
-        pointer = llama_cpp.llama_get_embeddings_seq(self._handle, seq)
-        if not pointer:
-            return None
-        return np.ctypeslib.as_array(pointer, shape=(self.model.embedding_length,)).copy()
-
-    def keep(self, seq: int, length: int) -> bool:
-        """Forget all of a sequence behind its first `length` tokens; False where it cannot."""
-        return bool(llama_cpp.llama_memory_seq_rm(self._memory, seq, length, -1))
-
-    def copy(self, source: int, target: int) -> None:
-        """Make `target` a copy of the whole of `source`; what it held is forgotten."""
-        llama_cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
-        llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-
-    def save(self, seq: int) -> bytes:
-        """The KV state of a sequence as bytes."""
-        size = llama_cpp.llama_state_seq_get_size(self._handle, seq)
-        buffer = (ctypes.c_uint8 * size)()
-        written = llama_cpp.llama_state_seq_get_data(self._handle, buffer, size, seq)
-        return bytes(buffer[:written]) if written != size else bytes(buffer)
-
-    def restore(self, seq: int, state: bytes) -> bool:
-        """Put a saved state into a sequence; False where it does not fit."""
-        llama_cpp.llama_memory_seq_rm(self._memory, seq, -1, -1)
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        return bool(llama_cpp.llama_state_seq_set_data(self._handle, buffer, len(state), seq))
-
-    def clear(self) -> None:
-        """Forget everything."""
-        llama_cpp.llama_memory_clear(self._memory, False)
 
 
 def build() -> str:

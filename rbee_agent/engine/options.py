@@ -21,17 +21,27 @@ class EngineOptions:
     slots: int = 4
     threads: int | None = None
     """None: the physical cores that this process may use."""
-    prefill_chunk: int = 64
-    """Tokens per prefill step: bounds every other stream's gap, and every cancel."""
+    prefill_chunk: int | None = None
+    """Tokens per prefill step: bounds every other stream's gap, and every cancel. None: 64 on a
+    CPU, 512 on a GPU."""
     kv_type: str = "f16"
-    flash_attention: bool = False
+    flash_attention: bool = True
     chat_template: str | None = None
+    gpu_layers: int | None = None
+    """Layers on the GPU; None: all."""
     tensor_split: tuple[float, ...] = ()
     """Parts of the model for each GPU; empty: all on the one device."""
     state_dir: Path | None = None
     """Where proofs of exactness are kept; None: in memory only."""
     host_cache_bytes: int = 512 * 1024**2
     """Bound of the KV states kept in host memory for prompts that may come again."""
+
+    @property
+    def chunk(self) -> int:
+        """The prefill chunk that is meant."""
+        if self.prefill_chunk is not None:
+            return self.prefill_chunk
+        return 64 if self.device == "cpu" else 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Which shortcuts change no bit, proved on this very model, build, device and settings.
 
 A shortcut counts only when the logits of every row and every step are the same bits as those of the
-plain way: chunked prefill from nothing, then one token a call, alone. Results are kept on disk by
+plain way: chunked prefill from nothing, then one token a call, alone. Short and long sequences are
+tried, and both in one call: kernels change with the number of cells. Results are kept on disk by
 profile, since they hold as long as the profile does.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rbee_agent.engine.cache import COPY, RESTORE, REUSE, KvCache
-from rbee_agent.engine.llama import Context
+from rbee_agent.engine.context import Context
 from rbee_agent.observe import logs
 from rbee_agent.runtime.files import read_json, write_atomic
 
@@ -23,7 +24,11 @@ SILENT = "silent"
 """Feeding known tokens without asking for logits: what a replay does."""
 STEPS = 64
 """Decoded tokens that must agree: some models differ only after a few."""
-_FORMAT = 1
+REACH = 600
+"""Cells that the longest sequences of a probe hold, where the context has room for them."""
+TURN_STEPS = 16
+"""The same for rows that have changed their places."""
+_FORMAT = 2
 _PROBE_SEED = 20_251
 
 
@@ -49,7 +54,7 @@ class ProofBook:
         self._alone: dict[int, list[bytes]] = {}
         self.shortcuts = frozenset[str]()
         self.silent = False
-        self.width = 1
+        self.width = self.run = 1
         self._conclude()
 
     @property
@@ -84,24 +89,27 @@ class ProofBook:
         return True
 
     def _open(self) -> list[str]:
-        widths = [f"batch:{width}" for width in range(2, self._context.sequences + 1)]
-        # A width counts only together with all below it: rows come and go one at a time.
-        wrong = next(
-            (i for i, name in enumerate(widths) if self._verdicts.get(name) is False), None
-        )
+        """What is still to be tried. A number counts only together with all below it."""
         names = [SILENT, REUSE, *([COPY] if self._context.sequences > 1 else []), RESTORE]
-        names += widths if wrong is None else widths[:wrong]
+        for kind, numbers in (
+            ("run", _powers(min(self._chunk, _steps(self._context)))),
+            ("batch", range(2, self._context.sequences + 1)),
+        ):
+            for number in numbers:
+                names.append(f"{kind}:{number}")
+                if self._verdicts.get(names[-1]) is False:
+                    break
         return [name for name in names if name not in self._verdicts]
 
     def _conclude(self) -> None:
-        self.shortcuts = frozenset(
-            name for name in (REUSE, COPY, RESTORE) if self._verdicts.get(name)
-        )
-        self.silent = self._verdicts.get(SILENT, False)
-        width = 1
-        while self._verdicts.get(f"batch:{width + 1}"):
-            width += 1
-        self.width = width
+        good = {name for name, equal in self._verdicts.items() if equal}
+        self.shortcuts = frozenset({REUSE, COPY, RESTORE} & good)
+        self.silent = SILENT in good
+        self.width = self.run = 1
+        while f"batch:{self.width + 1}" in good:
+            self.width += 1
+        while self.silent and f"run:{2 * self.run}" in good:
+            self.run *= 2
 
     def _read(self) -> dict[str, bool]:
         said = read_json(self._path) if self._path is not None else None
@@ -123,8 +131,21 @@ class ProofBook:
             logs.get("engine").warning("proofs not kept", problem=str(error))
 
 
+def _steps(context: Context) -> int:
+    return min(STEPS, context.context // 2)
+
+
+def _powers(limit: int) -> list[int]:
+    """2, 4, 8 and so on up to `limit`."""
+    return [2**n for n in range(1, limit.bit_length()) if 2**n <= limit]
+
+
 class _Interrupted(Exception):
     """Somebody wants the engine."""
+
+
+class _Unable(Exception):
+    """This kind of model cannot forget a part, or take a state back."""
 
 
 class _Probe:
@@ -142,65 +163,84 @@ class _Probe:
         self._known = alone
         self._chunk = chunk
         self._interrupted = interrupted
-        self._steps = min(STEPS, context.context // 2)
+        self._steps = _steps(context)
+        self._base = self._prompt(7, min(REACH, context.context - self._steps - 1))
 
     def try_shortcut(self, name: str) -> bool | None:
         """Whether it is bit-equal; None when interrupted."""
+        kind, _, number = name.partition(":")
         try:
-            if name.startswith("batch:"):
-                return self._batched(int(name.partition(":")[2]))
-            return self._silent() if name == SILENT else self._restarted(name)
+            if kind == "batch":
+                return self._batched(int(number))
+            if kind in ("run", SILENT):
+                return self._in_runs(int(number or 1))
+            return self._restarted(name)
         except _Interrupted:
             return None
+        except _Unable:
+            return False
 
     def _batched(self, width: int) -> bool:
-        prompts = [self._prompt(row, self._chunk + 7 * row + 3) for row in range(width)]
         followers = [self._prompt(100 + row, self._steps) for row in range(width)]
+        self._context.clear()
+        self._prefill(0, self._base, 0)
+        state = self._context.save(0)
         for row in range(width):
             if row not in self._known:
-                self._known[row] = list(self._alone(prompts[row], followers[row]))
-        # Every prompt takes every row once: an answer must not depend on its neighbours.
+                self._put(state, 0, self._length(row))
+                self._known[row] = list(self._continued(0, self._length(row), followers[row]))
+        # Every sequence takes every row once: an answer must not depend on its neighbours.
         for turn in range(width):
+            steps = self._steps if turn == 0 else min(self._steps, TURN_STEPS)
             order = [(row + turn) % width for row in range(width)]
-            self._context.clear()
             for seq, row in enumerate(order):
-                self._prefill(seq, prompts[row], 0)
-            for step in range(self._steps):
+                self._put(state, seq, self._length(row))
+            for step in range(steps):
                 self._check()
                 self._context.decode_rows(
                     [
-                        (seq, followers[row][step], len(prompts[row]) + step)
+                        (seq, followers[row][step], self._length(row) + step)
                         for seq, row in enumerate(order)
                     ]
                 )
                 for seq, row in enumerate(order):
-                    if self._bits(seq) != self._known[row][step + 1]:
+                    if self._bits(seq) != self._known[row][step]:
                         return False
         return True
 
-    def _silent(self) -> bool:
-        prompt = self._prompt(7, self._chunk + 3)
-        follow = self._prompt(8, self._steps)
-        *_, plain = self._alone(prompt, follow)
+    def _in_runs(self, size: int) -> bool:
+        """Known tokens, `size` in a call and no logits, against one by one."""
+        follow = self._prompt(8, self._steps + 1)
+        known = self._steps // size * size
         self._context.clear()
-        self._prefill(0, prompt, 0)
-        for step, token in enumerate(follow[:-1]):
-            self._check()
-            self._context.decode_run(0, [token], len(prompt) + step, logits=False)
-        self._context.decode_rows([(0, follow[-1], len(prompt) + len(follow) - 1)])
-        return self._bits(0) == plain
+        self._prefill(0, self._base, 0)
+        for length in (len(self._base), self._length(1)):
+            self._cut(0, length)
+            *_, plain = self._continued(0, length, follow[: known + 1])
+            self._cut(0, length)
+            for start in range(0, known, size):
+                self._check()
+                part = follow[start : start + size]
+                if size == 1:
+                    self._context.decode_alone(0, part[0], length + start, logits=False)
+                else:
+                    self._context.decode_run(0, part, length + start, logits=False)
+            self._context.decode_alone(0, follow[known], length + known)
+            if self._bits(0) != plain:
+                return False
+        return True
 
     def _restarted(self, name: str) -> bool:
-        length = min(3 * self._chunk + 17, self._context.context - self._steps)
-        prompt = self._prompt(7, length)
-        follow = self._prompt(8, min(16, self._steps))
+        """Cut at a chunk, copied or saved with another ending behind it, and gone on from there."""
+        prompt, length = self._base, len(self._base)
+        follow = self._prompt(9, min(16, self._steps))
         kept = max(0, (length - 1) // self._chunk * self._chunk - self._chunk)
         if kept == 0:
             return False
-        plain = list(self._alone(prompt, follow))
-        # Another ending behind the shared prefix, as a conversation that was cut has it.
         self._context.clear()
-        self._prefill(0, prompt[:kept] + self._prompt(9, length - kept), 0)
+        plain = [self._prefill(0, prompt, 0), *self._continued(0, length, follow)]
+        self._cut(0, kept)
+        self._prefill(0, prompt[:kept] + self._prompt(10, length - kept), kept)
         seq = 0
         if name == COPY:
             seq = self._context.sequences - 1
@@ -209,23 +249,31 @@ class _Probe:
             seq = self._context.sequences - 1
             state = self._context.save(0)
             self._context.clear()
-            if not self._context.restore(seq, state):
-                return False
-        if not self._context.keep(seq, kept):
-            return False
-        return list(self._continued(seq, prompt, kept, follow)) == plain
+            self._put(state, seq, kept)
+        self._cut(seq, kept)
+        again = [self._prefill(seq, prompt, kept), *self._continued(seq, length, follow)]
+        return plain == again
 
-    def _alone(self, prompt: list[int], follow: list[int]) -> Iterator[bytes]:
-        self._context.clear()
-        return self._continued(0, prompt, 0, follow)
+    def _length(self, row: int) -> int:
+        """Long sequences beside short ones, some of which grow over a step of 256 cells."""
+        long = len(self._base)
+        kinds = (long - 5 * row, 256 - 3 * row, self._chunk + 3 + 7 * row)
+        return max(1, min(long, kinds[row % 3]))
 
-    def _continued(
-        self, seq: int, prompt: list[int], begin: int, follow: list[int]
-    ) -> Iterator[bytes]:
-        yield self._prefill(seq, prompt, begin)
+    def _put(self, state: bytes, seq: int, length: int) -> None:
+        self._check()
+        if not self._context.restore(seq, state):
+            raise _Unable
+        self._cut(seq, length)
+
+    def _cut(self, seq: int, length: int) -> None:
+        if not self._context.keep(seq, length):
+            raise _Unable
+
+    def _continued(self, seq: int, start: int, follow: list[int]) -> Iterator[bytes]:
         for step, token in enumerate(follow):
             self._check()
-            self._context.decode_rows([(seq, token, len(prompt) + step)])
+            self._context.decode_alone(seq, token, start + step)
             yield self._bits(0)
 
     def _prefill(self, seq: int, tokens: list[int], begin: int) -> bytes:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rbee_agent.contracts.tasks import Sampling
-from rbee_agent.engine.llama import Logits, Model
-from rbee_agent.errors import InvalidParams
+from rbee_agent.engine.context import Logits
+from rbee_agent.engine.llama import Model
+from rbee_agent.errors import InvalidParams, RbeeError, Refused
 
 _MASK64 = (1 << 64) - 1
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)], align=True)
@@ -71,6 +72,11 @@ class Candidates:
         return int(self._array.data[self._array.selected].id)
 
     @property
+    def selected_logit(self) -> float:
+        """Its logit, -inf where nothing could be chosen."""
+        return float(self._array.data[self._array.selected].logit)
+
+    @property
     def first_logit(self) -> float:
         """The logit of the first entry, -inf where a grammar struck it out."""
         return float(self._array.data[0].logit)
@@ -113,10 +119,12 @@ class Sampler:
         )
         if not self.greedy:
             self._chain = _chain(model, sampling, bias)
-            tail = max(0, sampling.penalty_last_n)
+            tail = _window(model, sampling)
             if sampling.repetition_penalty != 1:
+                # Of the chain's parts only this one counts the prompt.
+                repetition = llama_cpp.llama_sampler_chain_get(self._chain, 1 if bias else 0)
                 for token in prompt[len(prompt) - min(tail, len(prompt)) :]:
-                    llama_cpp.llama_sampler_accept(self._chain, token)
+                    llama_cpp.llama_sampler_accept(repetition, token)
 
     def close(self) -> None:
         """Free what llama.cpp holds for it."""
@@ -126,13 +134,34 @@ class Sampler:
         self._chain = self._grammar = None
 
     def choose(self, logits: Logits, position: int, candidates: Candidates) -> int:
-        """The token that follows; call `accept` with it afterwards."""
+        """The token that follows; call `accept` with it afterwards.
+
+        Returns:
+            Its id, or -1 where grammar and biases leave none.
+
+        Raises:
+            RbeeError: the model computes no numbers.
+        """
         if self.greedy:
-            return int(np.argmax(logits))
+            token = int(np.argmax(logits))
+            if not math.isfinite(logits[token]):
+                raise _no_numbers()
+            return token
+        if math.isnan(logits[0]):
+            raise _no_numbers()
         token = self._draw(logits, position, candidates, constrained=False)
-        if self._grammar is None or self._allows(token, candidates):
+        if self._grammar is None or token < 0 or self._allows(token, candidates):
             return token
         return self._draw(logits, position, candidates, constrained=True)
+
+    def check(self, token: int) -> None:
+        """See that a known token may follow; llama.cpp ends the process for one that may not.
+
+        Raises:
+            Refused: the grammar does not allow it.
+        """
+        if self._grammar is not None and not self._allows(token, Candidates(1)):
+            raise Refused("resume_token_ids break the request's own grammar")
 
     def accept(self, token: int) -> None:
         """Tell penalties and grammar what was chosen (or replayed)."""
@@ -154,20 +183,18 @@ class Sampler:
             last = llama_cpp.llama_sampler_init_greedy()
         llama_cpp.llama_sampler_apply(last, table)
         llama_cpp.llama_sampler_free(last)
-        return candidates.selected
+        return candidates.selected if math.isfinite(candidates.selected_logit) else -1
 
     def _allows(self, token: int, candidates: Candidates) -> bool:
         llama_cpp.llama_sampler_apply(self._grammar, candidates.one(token))
         return math.isfinite(candidates.first_logit)
 
 
-def check_grammar(model: Model, grammar: str) -> None:
-    """See whether a grammar parses, before any work is done.
-
-    Raises:
-        InvalidParams: it does not.
-    """
-    llama_cpp.llama_sampler_free(_grammar(model, grammar))
+def _no_numbers() -> RbeeError:
+    return RbeeError(
+        "the model computes no numbers (NaN): its file is damaged, or does not suit this device",
+        code="BACKEND_UNAVAILABLE",
+    )
 
 
 def top_logprobs(logits: Logits, token: int, count: int) -> tuple[float, list[tuple[int, float]]]:
@@ -190,19 +217,15 @@ def _chain(model: Model, sampling: Sampling, bias: dict[int, float]) -> Any:
             *(llama_cpp.llama_logit_bias(token, value) for token, value in bias.items())
         )
         add(chain, llama_cpp.llama_sampler_init_logit_bias(model.n_vocab, len(bias), table))
-    last_n = sampling.penalty_last_n
-    if sampling.repetition_penalty != 1:
-        add(
-            chain,
-            llama_cpp.llama_sampler_init_penalties(last_n, sampling.repetition_penalty, 0.0, 0.0),
-        )
-    if sampling.presence_penalty or sampling.frequency_penalty:
-        add(
-            chain,
-            llama_cpp.llama_sampler_init_penalties(
-                last_n, 1.0, sampling.frequency_penalty, sampling.presence_penalty
-            ),
-        )
+    last_n, vocabulary = _window(model, sampling), model.n_vocab
+    repeat, presence = sampling.repetition_penalty, sampling.presence_penalty
+    frequency = sampling.frequency_penalty
+    if repeat != 1:
+        add(chain, llama_cpp.llama_sampler_init_penalties(vocabulary, last_n, repeat, 0.0, 0.0))
+    if presence or frequency:
+        # Apart from repetition, which alone counts the prompt too.
+        made = llama_cpp.llama_sampler_init_penalties(vocabulary, last_n, 1.0, frequency, presence)
+        add(chain, made)
     if sampling.temperature > 0:
         if sampling.top_k:
             add(chain, llama_cpp.llama_sampler_init_top_k(sampling.top_k))
@@ -216,19 +239,19 @@ def _chain(model: Model, sampling: Sampling, bias: dict[int, float]) -> Any:
     return chain
 
 
+def _window(model: Model, sampling: Sampling) -> int:
+    """How many tokens penalties look back on; -1 asks for all that the model can hold."""
+    asked = sampling.penalty_last_n
+    return model.context_length if asked < 0 else min(asked, model.context_length)
+
+
 def _bias(model: Model, sampling: Sampling) -> dict[int, float]:
     bias: dict[int, float] = {}
     for key, value in (sampling.logit_bias or {}).items():
-        if not key.isdigit() or int(key) >= model.n_vocab:
-            raise InvalidParams(
-                [
-                    {
-                        "field": "logit_bias",
-                        "constraint": "token_id",
-                        "message": f"keys are token ids below {model.n_vocab}",
-                    }
-                ]
-            )
+        if not (key.isascii() and key.isdecimal()) or int(key) >= model.n_vocab:
+            raise _refused("logit_bias", f"keys are token ids below {model.n_vocab}")
+        if math.isnan(value) or value == math.inf:
+            raise _refused("logit_bias", "values are numbers, or -inf to forbid a token")
         bias[int(key)] = value
     if sampling.ignore_eos:
         bias.update(dict.fromkeys(model.end_tokens, -math.inf))
@@ -236,15 +259,13 @@ def _bias(model: Model, sampling: Sampling) -> dict[int, float]:
 
 
 def _grammar(model: Model, grammar: str) -> Any:
+    if not grammar or "\0" in grammar:
+        raise _refused("grammar", "the grammar is empty, or holds a NUL character")
     made = llama_cpp.llama_sampler_init_grammar(model.vocab, grammar.encode(), b"root")
     if not made:
-        raise InvalidParams(
-            [
-                {
-                    "field": "grammar",
-                    "constraint": "gbnf",
-                    "message": "the grammar does not parse, or has no rule `root`",
-                }
-            ]
-        )
+        raise _refused("grammar", "the grammar does not parse, or has no rule `root`")
     return made
+
+
+def _refused(field: str, message: str) -> InvalidParams:
+    return InvalidParams([{"field": field, "constraint": "valid", "message": message}])

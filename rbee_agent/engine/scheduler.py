@@ -1,8 +1,7 @@
 """The engine's thread: who computes what in which call of llama.cpp, and nothing else.
 
 A step is at most one prefill chunk of one job and one decode of everybody who decodes, so a long
-prompt delays the others by no more than a chunk. Strict jobs share calls only as far as the exact
-profile has proved that sharing changes no bit.
+prompt delays the others by no more than a chunk.
 """
 
 from __future__ import annotations
@@ -15,34 +14,23 @@ from functools import partial
 from typing import Protocol
 
 from rbee_agent.engine.cache import COPY, KvCache
+from rbee_agent.engine.context import Context
 from rbee_agent.engine.job import Job
-from rbee_agent.engine.llama import Context
-from rbee_agent.engine.sampling import Candidates
+from rbee_agent.engine.steps import Proved, Steps
 from rbee_agent.engine.turns import closing_move, next_reader
 from rbee_agent.errors import RbeeError, Unavailable
+from rbee_agent.observe import logs
 
-REPLAY_BURST = 16
-"""Known tokens that a resumed strict job is fed in one step: about a chunk's time."""
+MAX_QUEUED = 1024
+"""Jobs without a slot: more are refused, since whoever sends them has a queue of its own."""
 SETTLED_STEPS = 8
 """Decodes with the same jobs before one of them is moved beside the others: a copy is not free."""
 IDLE_WORK_AFTER_S = 1.0
 _RATE_WINDOW_S = 2.0
 
 
-class Proofs(Protocol):
-    """What the scheduler may rely on to be bit-equal."""
-
-    @property
-    def shortcuts(self) -> frozenset[str]:
-        """Cache shortcuts that strict jobs may use."""
-
-    @property
-    def width(self) -> int:
-        """Decodes of up to so many rows are bit-equal to decoding alone."""
-
-    @property
-    def silent(self) -> bool:
-        """Feeding a token without asking for its logits leaves the same cells."""
+class Proofs(Proved, Protocol):
+    """What is proved, and the work of proving."""
 
     def work(self, interrupted: Callable[[], bool]) -> bool:
         """Prove a little while nobody waits; False when there is nothing left to prove."""
@@ -56,6 +44,13 @@ class Extra(Protocol):
 
     def cancel(self, job_id: str) -> bool:
         """Forget a job; whether there was one."""
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in it."""
+
+    def fail_all(self, error: RbeeError) -> None:
+        """End every job with `error`."""
 
 
 class Scheduler:
@@ -71,19 +66,33 @@ class Scheduler:
         chunk: int,
         profile_id: str,
         on_step: Callable[[], None],
+        on_death: Callable[[str], None],
     ) -> None:
-        """Put it together; `start` begins to work."""
+        """Put it together; `start` begins to work.
+
+        Args:
+            context: where it computes.
+            cache: of the context's sequences.
+            proofs: what strict jobs may share.
+            extra: other work that takes its turn.
+            chunk: tokens of a prefill step.
+            profile_id: within which strict streams are exact; goes into their bills.
+            on_step: called behind each step.
+            on_death: called with the reason when a fault of ours ends the thread.
+        """
         self.steps = 0
-        self.tokens_in = self.tokens_out = self.tokens_cached = 0
-        self.inside_s = self.busy_s = 0.0
+        self.tokens_in = self.tokens_cached = 0
+        self.busy_s = 0.0
         self._context = context
+        self._compute = Steps(context, cache, proofs, chunk=chunk)
         self._cache = cache
         self._proofs = proofs
         self._extra = extra
-        self._chunk = chunk
         self._profile_id = profile_id
         self._on_step = on_step
-        self._candidates = Candidates(context.model.n_vocab)
+        self._on_death = on_death
+        self._alone: Job | None = None
+        """Whose call runs, where nobody else is in it."""
         self._waiting: deque[Job] = deque()
         self._active: list[Job] = []
         self._by_id: dict[str, Job] = {}
@@ -110,11 +119,17 @@ class Scheduler:
         Who asks again has lost the first stream: a queen that was killed in the middle of it.
 
         Raises:
-            Unavailable: the engine stops.
+            Unavailable: the engine stops, or too many wait.
         """
         with self._wake:
             if self._closing:
                 raise Unavailable("the engine stops", code="POOL_UNREADY")
+            if len(self._waiting) >= MAX_QUEUED:
+                raise Unavailable(
+                    f"{MAX_QUEUED} jobs wait for a slot",
+                    code="ADMISSION_REJECT",
+                    retry_after_ms=1000,
+                )
             before = self._by_id.get(job.id)
             if before is not None:
                 before.cancelled = True
@@ -124,11 +139,16 @@ class Scheduler:
             self._nudge()
 
     def cancel(self, job_id: str) -> bool:
-        """Mark a job; it is gone after the running step. False where there is none."""
+        """Mark a job; it is gone after the running step. False where there is none.
+
+        A call that is for this job alone is given up at once, where llama.cpp can.
+        """
         with self._wake:
             job = self._by_id.get(job_id)
             if job is not None:
                 job.cancelled = True
+                if self._alone is job:
+                    self._context.interrupt(True)
                 self._nudge()
                 return True
         return self._extra.cancel(job_id)
@@ -141,6 +161,16 @@ class Scheduler:
     def drain(self, seconds: float) -> bool:
         """Wait until no job is left, at most so long; whether none is."""
         return self._idle.wait(seconds)
+
+    @property
+    def tokens_out(self) -> int:
+        """Tokens chosen so far."""
+        return self._compute.made
+
+    @property
+    def inside_s(self) -> float:
+        """Seconds spent inside llama.cpp."""
+        return self._compute.inside_s
 
     def close(self) -> None:
         """End all jobs with an error and the thread with them; safe to call twice."""
@@ -158,7 +188,7 @@ class Scheduler:
     @property
     def queued(self) -> int:
         """Jobs without a slot."""
-        return len(self._waiting)
+        return len(self._waiting) + self._extra.waiting
 
     def rate(self) -> float:
         """Tokens per second over the last two seconds."""
@@ -175,6 +205,24 @@ class Scheduler:
         self._wake.notify()
 
     def _run(self) -> None:
+        death: str | None = None
+        try:
+            self._work()
+        except Exception as error:
+            # A fault of ours: a dead worker is replaced, a silent one would be waited for.
+            logs.get("engine").exception("the engine's thread ends")
+            death = f"{type(error).__name__}: {error}"
+        with self._wake:
+            self._closing = True
+        stopped = Unavailable("the worker stops", code="WORKER_RESET")
+        for job in [*self._active, *self._waiting]:
+            self._fail(job, stopped)
+        self._extra.fail_all(stopped)
+        self._on_step()
+        if death is not None:
+            self._on_death(death)
+
+    def _work(self) -> None:
         while not self._closing:
             began = time.monotonic()
             worked = self._step()
@@ -185,9 +233,6 @@ class Scheduler:
             self._on_step()
             if not worked:
                 self._rest()
-        for job in [*self._active, *self._waiting]:
-            self._fail(job, Unavailable("the worker stops", code="WORKER_RESET"))
-        self._on_step()
 
     def _rest(self) -> None:
         """Nobody wants anything: prove something, or sleep until somebody does."""
@@ -212,12 +257,15 @@ class Scheduler:
         self._admit()
         reader = self._next_reader()
         if reader is not None:
-            feed = self._replay if reader.replaying else self._prefill
-            self._guarded([reader], lambda: feed(reader))
+            feed = self._compute.replay if reader.replaying else self._compute.prefill
+            before = reader.cached
+            self._guarded([reader], lambda: self._for_one(reader, feed))
+            self.tokens_cached += reader.cached - before
         decoding = [job for job in self._active if not job.reading and job.finish is None]
         if decoding:
             self._close_up(decoding)
-            self._decode(decoding)
+            for group in self._compute.groups(decoding):
+                self._guarded(group, partial(self._compute.decode, group))
         self._settle()
         return bool(reader or decoding) | self._extra.step()
 
@@ -254,32 +302,17 @@ class Scheduler:
             self.tokens_in += job.tokens_in
             self.tokens_cached += kept
 
-    def _prefill(self, job: Job) -> None:
-        slot = job.slot
-        assert slot is not None  # noqa: S101 - active jobs have their slot
-        begin = len(slot.tokens)
-        part = job.prompt[begin : begin + self._chunk]
-        last = begin + len(part) == len(job.prompt)
-        self._timed(lambda: self._context.decode_run(slot.seq, part, begin, logits=last))
-        slot.fed(part, chunk=self._chunk)
-        job.sink.progress("prefill", begin + len(part), len(job.prompt))
-        if last and job.prompt_read():
-            self._advance(job, -1)
-
-    def _replay(self, job: Job) -> None:
-        """Feed tokens that the caller has, one by one as they were made: the same cells again."""
-        slot = job.slot
-        assert slot is not None  # noqa: S101 - active jobs have their slot
-        for _ in range(REPLAY_BURST):
-            if not job.replaying or job.finish is not None or job.cancelled:
-                return
-            wanted = not self._proofs.silent
-            begin = len(slot.tokens)
-            self._timed(
-                partial(self._context.decode_run, slot.seq, [job.next_token], begin, logits=wanted)
-            )
-            slot.fed([job.next_token])
-            job.replay()
+    def _for_one(self, job: Job, call: Callable[[Job], None]) -> None:
+        """Compute for `job` alone, so that its cancel may break off the call."""
+        with self._wake:
+            self._alone = None if job.cancelled else job
+        try:
+            if self._alone is job:
+                call(job)
+        finally:
+            with self._wake:
+                self._alone = None
+                self._context.interrupt(False)
 
     def _close_up(self, jobs: Sequence[Job]) -> None:
         """Bring jobs that decode together onto consecutive sequences, once they are settled."""
@@ -298,48 +331,28 @@ class Scheduler:
         if job.slot is not None:
             job.slot = self._cache.move(job.slot, move[1], proved=proved)
 
-    def _decode(self, jobs: Sequence[Job]) -> None:
-        ordered = sorted(jobs, key=lambda job: job.slot.seq if job.slot else 0)
-        together = [job for job in ordered if not job.strict or self._proofs.width >= len(ordered)]
-        if together:
-            self._guarded(together, lambda: self._rows(together))
-        for job in ordered:
-            if job not in together:
-                self._guarded([job], partial(self._rows, [job]))
-
-    def _rows(self, jobs: Sequence[Job]) -> None:
-        rows = [(job.slot.seq, job.next_token, len(job.slot.tokens)) for job in jobs if job.slot]
-        self._timed(lambda: self._context.decode_rows(rows))
-        for index, job in enumerate(jobs):
-            if job.slot:
-                job.slot.fed([job.next_token])
-            self._advance(job, index)
-
-    def _advance(self, job: Job, row: int) -> None:
-        if job.advance(self._context.logits(row), self._candidates):
-            self.tokens_out += 1
-
     def _settle(self) -> None:
         for job in [job for job in self._active if job.finish is not None]:
             job.end(profile=self._profile_id)
             self._forget(job)
 
     def _guarded(self, jobs: Sequence[Job], call: Callable[[], None]) -> None:
-        """A failure of llama.cpp ends the jobs of that call, not the engine."""
+        """A failure in a call ends the jobs of that call, not the engine."""
         try:
             call()
         except RbeeError as error:
-            for job in jobs:
-                if job.slot is not None:
-                    self._cache.forget(job.slot)
-                self._fail(job, error)
+            self._give_up(jobs, error)
+        except Exception as error:
+            logs.get("engine").exception("a job failed by a fault of ours")
+            self._give_up(jobs, RbeeError(f"the worker has a fault: {type(error).__name__}"))
 
-    def _timed(self, call: Callable[[], None]) -> None:
-        began = time.monotonic()
-        try:
-            call()
-        finally:
-            self.inside_s += time.monotonic() - began
+    def _give_up(self, jobs: Sequence[Job], error: RbeeError) -> None:
+        for job in jobs:
+            if job.slot is not None and error.code == "CANCELLED":
+                self._cache.trim(job.slot)
+            elif job.slot is not None:
+                self._cache.forget(job.slot)
+            self._fail(job, error)
 
     def _fail(self, job: Job, error: RbeeError) -> None:
         # One call of llama.cpp may fail a job that another has failed already.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 PATIENCE = 8
@@ -35,6 +35,42 @@ def next_reader(readers: Sequence[ReaderT]) -> ReaderT | None:
     if patient.passed_over >= PATIENCE:
         return patient
     return min(readers, key=lambda reader: reader.unread)
+
+
+def calls(active: Iterable[int], strict: Collection[int], width: int) -> list[list[int]]:
+    """Which sequences decode in which call.
+
+    A strict one shares a call with at most `width` in all, and only with neighbours: llama.cpp
+    computes others of the same call apart, each then in the shape of a lone row.
+
+    Args:
+        active: ids that decode.
+        strict: those of them whose bits must not change.
+        width: so many rows in one call are proved to be like one alone.
+    """
+    ids = sorted(active)
+    if not strict:
+        return [ids] if ids else []
+    if len(ids) <= width:
+        return _neighbours(ids)
+    loose = [seq for seq in ids if seq not in strict]
+    exact = [
+        run[start : start + width]
+        for run in _neighbours([seq for seq in ids if seq in strict])
+        for start in range(0, len(run), width)
+    ]
+    return [*([loose] if loose else []), *exact]
+
+
+def _neighbours(ids: Sequence[int]) -> list[list[int]]:
+    """Ascending ids cut where they are not consecutive."""
+    runs: list[list[int]] = []
+    for seq in ids:
+        if runs and runs[-1][-1] == seq - 1:
+            runs[-1].append(seq)
+        else:
+            runs.append([seq])
+    return runs
 
 
 def closing_move(active: Sequence[int], free: Sequence[int]) -> tuple[int, int] | None:

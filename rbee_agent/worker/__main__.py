@@ -37,6 +37,7 @@ def _serve(args: argparse.Namespace) -> int:
             f"{options.TOKEN_ENV} with {MIN_TOKEN} characters or more (a hive makes one)\n"
         )
         return EXIT_USAGE
+    device = _pinned(args.device)
     probe()
 
     # Only now: a missing llama-cpp-python was refused with a sentence above.
@@ -53,13 +54,16 @@ def _serve(args: argparse.Namespace) -> int:
     engine = Engine(
         EngineOptions(
             model_path=args.model,
-            device=args.device,
+            device=device,
             context=args.ctx,
             slots=args.slots,
             threads=args.threads,
             prefill_chunk=args.prefill_chunk,
             kv_type=args.kv_type,
             flash_attention=args.flash_attention,
+            gpu_layers=args.gpu_layers,
+            tensor_split=args.tensor_split,
+            host_cache_bytes=args.host_cache_mib * 1024**2,
             chat_template=template,
             state_dir=args.state_dir or Places.of_user().state / "proofs",
         )
@@ -79,6 +83,15 @@ def _serve(args: argparse.Namespace) -> int:
 
     run_service(service)
     return EXIT_OK
+
+
+def _pinned(device: str) -> str:
+    """A GPU named by its UUID is made the only one in sight, before any library looks."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or not index or index.isdigit():
+        return device
+    os.environ["CUDA_VISIBLE_DEVICES"] = index
+    return "cuda:0"
 
 
 if __name__ == "__main__":

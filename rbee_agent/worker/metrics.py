@@ -33,6 +33,17 @@ class _EngineCollector(Collector):
         yield slots
         yield GaugeMetricFamily("rbee_queue_depth", "Jobs without a slot.", value=stats.queued)
         yield GaugeMetricFamily(
+            "rbee_engine_decode_ratio",
+            "Part of the engine's busy time spent inside llama_decode.",
+            value=stats.decode_share,
+        )
+        memory = GaugeMetricFamily(
+            "rbee_engine_memory_bytes", "Memory that llama.cpp took, by use.", labels=["use"]
+        )
+        for use, size in sorted(stats.memory.items()):
+            memory.add_metric([use], size)
+        yield memory
+        yield GaugeMetricFamily(
             "rbee_kv_cache_usage_ratio", "Used part of the KV cache.", value=stats.kv_usage
         )
 

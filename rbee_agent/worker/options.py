@@ -27,14 +27,32 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=WORKER_PORT_FIRST, help="0: any free one")
     made.add_argument("--callback-url", help="told by POST when the model is ready")
-    made.add_argument("--device", default="cpu", help="cpu, cuda:N, metal, vulkan:N")
+    made.add_argument(
+        "--device", default="cpu", help="cpu, cuda:N or cuda:UUID, rocm:N, metal, vulkan:N"
+    )
     made.add_argument("--ctx", type=int, help="context in tokens per slot")
     made.add_argument("--slots", type=int, default=4, help="sequences decoded together")
     made.add_argument("--threads", type=int, help="CPU threads (default: physical cores)")
-    made.add_argument("--prefill-chunk", type=int, default=64, help="tokens per prefill step")
-    made.add_argument("--kv-type", default="f16", help="f16, q8_0, q4_0, f32")
-    made.add_argument("--flash-attention", action="store_true")
+    made.add_argument(
+        "--prefill-chunk", type=int, help="tokens per prefill step (default: 64 on a CPU, else 512)"
+    )
+    made.add_argument(
+        "--kv-type", default="f16", help="f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, f32"
+    )
+    made.add_argument("--flash-attention", action=argparse.BooleanOptionalAction, default=True)
+    made.add_argument("--gpu-layers", type=int, help="layers on the GPU (default: all)")
+    made.add_argument(
+        "--tensor-split", type=_parts, default=(), help="parts for each GPU of that kind, as 3,1"
+    )
+    made.add_argument(
+        "--host-cache-mib", type=int, default=512, help="host memory for KV states of old prompts"
+    )
     made.add_argument("--chat-template", type=Path, help="a Jinja file instead of the GGUF's own")
     made.add_argument("--state-dir", type=Path, help="where exactness proofs are kept")
     made.add_argument("--log-level", default="info")
     return made
+
+
+def _parts(text: str) -> tuple[float, ...]:
+    """``3,1`` as numbers; argparse says what is wrong with others."""
+    return tuple(float(part) for part in text.split(","))

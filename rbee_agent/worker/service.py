@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
+from collections.abc import Callable
 from typing import Any, Literal
 
 import aiohttp
@@ -59,6 +61,7 @@ class Worker:
         self._jobs: set[str] = set()
         self._idle = asyncio.Event()
         self._shutdown = asyncio.Event()
+        self._died: str | None = None
         self._drain_s = 0.0
         self._bridge: Bridge | None = None
         self._log = logs.get("worker").bind(worker_id=worker_id)
@@ -72,6 +75,8 @@ class Worker:
         """
         self._bridge = Bridge(asyncio.get_running_loop())
         self.engine.on_step = self._bridge.flush
+        loop = asyncio.get_running_loop()
+        self.engine.on_death = lambda reason: _tell(loop, self._mourn, reason)
         server = Server(make_app(self, self._token), shutdown_timeout=1.0)
         await server.start(host, port, choose="--port N")
         url = f"http://{host}:{server.port}"
@@ -87,6 +92,8 @@ class Worker:
             await server.close()
             await asyncio.to_thread(self.engine.close)
             self._log.info("stopped")
+        if self._died is not None:
+            raise RbeeError(f"the engine's thread ended: {self._died}")
 
     async def submit(self, request: ExecuteRequest) -> JobStream:
         """Hand a job to the engine.
@@ -191,6 +198,12 @@ class Worker:
             self._status, self._progress = "ready", 1.0
         self._log.info("ready", seconds=round(self._clock.monotonic() - self._began, 2))
 
+    def _mourn(self, reason: str) -> None:
+        """Without its engine a worker is of no use: its hive starts another."""
+        self._died = reason
+        self._status, self._error = "failed", f"INTERNAL: {reason}"
+        self._shutdown.set()
+
     def _on_progress(self, fraction: float) -> None:
         # 1.0 belongs to a worker that can work: the context is still made behind the weights.
         self._progress = min(fraction, 0.99)
@@ -226,3 +239,9 @@ class Worker:
                     problem = str(error) or type(error).__name__
                 self._log.warning("callback failed", attempt=attempt + 1, problem=problem)
                 await asyncio.sleep(min(2.0**attempt * 0.2, 10.0))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], reason: str) -> None:
+    """From another thread; a loop that is closed needs no telling."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, reason)

@@ -99,6 +99,7 @@ def start_worker(
             "RBEE_WORKER_TOKEN": TOKEN,
             "RBEE_CALLBACK_TOKEN": "the-hives-callback-token",
             "RBEE_MODEL_ID": "smollm2-135m",
+            "OMP_WAIT_POLICY": "passive",
         }
         command = [sys.executable, "-m", "rbee_agent.worker", "--model", str(model), "--port", "0"]
         command += ["--worker-id", "w1", "--callback-url", callbacks.url, *options]
