@@ -16,6 +16,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
+from llama_cpp._ggml import libggml
 
 from rbee_agent.contracts.models import GgufFacts
 from rbee_agent.engine import devices
@@ -29,6 +30,7 @@ KV_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_
 
 _ALL_LAYERS = 999
 _SPLIT_LAYERS = 1
+_ABORT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _LOG_LINES = 400
 _LOG_DEBUG = 1
 
@@ -228,6 +230,25 @@ class Model:
             if length >= 0:
                 return buffer.raw[:length]
             size = -length
+
+
+_abort_callback: Any = None
+
+
+def on_abort(tell: Callable[[str], None]) -> None:
+    """Let `tell` have the last word when llama.cpp finds itself in a state that cannot be.
+
+    It is called with the failed assertion on the thread that failed; the process ends behind it.
+    """
+    global _abort_callback
+
+    def last_word(message: bytes) -> None:
+        tell(message.decode(errors="replace"))
+
+    _abort_callback = _ABORT_CALLBACK(last_word)
+    libggml.ggml_set_abort_callback.argtypes = [_ABORT_CALLBACK]
+    libggml.ggml_set_abort_callback.restype = ctypes.c_void_p
+    libggml.ggml_set_abort_callback(_abort_callback)
 
 
 def build() -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from rbee_agent.engine.cache import COPY, RESTORE, REUSE, KvCache
 from rbee_agent.engine.context import Context
+from rbee_agent.errors import RbeeError
 from rbee_agent.observe import logs
 from rbee_agent.runtime.files import read_json, write_atomic
 
@@ -28,6 +29,8 @@ REACH = 600
 """Cells that the longest sequences of a probe hold, where the context has room for them."""
 TURN_STEPS = 16
 """The same for rows that have changed their places."""
+_SPARE = 2
+"""Cells behind the last step: its own token, and the row that a lone one takes along."""
 _FORMAT = 2
 _PROBE_SEED = 20_251
 
@@ -164,7 +167,7 @@ class _Probe:
         self._chunk = chunk
         self._interrupted = interrupted
         self._steps = _steps(context)
-        self._base = self._prompt(7, min(REACH, context.context - self._steps - 1))
+        self._base = self._prompt(7, min(REACH, context.context - self._steps - _SPARE))
 
     def try_shortcut(self, name: str) -> bool | None:
         """Whether it is bit-equal; None when interrupted."""
@@ -177,7 +180,9 @@ class _Probe:
             return self._restarted(name)
         except _Interrupted:
             return None
-        except _Unable:
+        except (_Unable, RbeeError) as error:
+            # What cannot be tried is not proved; a probe must not end the engine.
+            logs.get("engine").warning("not provable", shortcut=name, problem=str(error))
             return False
 
     def _batched(self, width: int) -> bool:

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from rbee_agent.errors import EXIT_OK, EXIT_USAGE, RbeeError
+from rbee_agent.errors import EXIT_OK, EXIT_USAGE, RbeeError, Refused
 from rbee_agent.worker import options
 from rbee_agent.worker.probe import probe
 
@@ -41,7 +41,7 @@ def _serve(args: argparse.Namespace) -> int:
     probe()
 
     # Only now: a missing llama-cpp-python was refused with a sentence above.
-    from rbee_agent.engine import Engine, EngineOptions
+    from rbee_agent.engine import Engine, EngineOptions, on_abort
     from rbee_agent.observe import logs
     from rbee_agent.runtime.clock import SystemClock
     from rbee_agent.runtime.service import run_service
@@ -78,6 +78,8 @@ def _serve(args: argparse.Namespace) -> int:
         callback_token=os.environ.pop(options.CALLBACK_TOKEN_ENV, None),
     )
 
+    on_abort(lambda assertion: _end_badly(worker.loading, args.model.name, assertion))
+
     async def service(stop: asyncio.Event) -> None:
         await worker.run(stop, args.host, args.port)
 
@@ -92,6 +94,19 @@ def _pinned(device: str) -> str:
         return device
     os.environ["CUDA_VISIBLE_DEVICES"] = index
     return "cuda:0"
+
+
+def _end_badly(loading: bool, model: str, assertion: str) -> None:
+    """llama.cpp gave up: its process ends, with a sentence and a code and not by a signal."""
+    where = assertion.rpartition("/")[2]
+    error = (
+        Refused(f"{model} is damaged, or of a kind that this llama.cpp does not know: {where}")
+        if loading
+        else RbeeError(f"llama.cpp gave up: {where}", code="WORKER_RESET")
+    )
+    sys.stderr.write(f"error: {error.code}: {error.message}\n")
+    sys.stderr.flush()
+    os._exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -177,6 +177,11 @@ class Worker:
             }
         )
 
+    @property
+    def loading(self) -> bool:
+        """Whether the model is still being read."""
+        return self._status == "loading"
+
     def metrics_text(self) -> str:
         """Prometheus text of the engine's counters."""
         return render(self.engine.stats()) if self._status == "ready" else ""

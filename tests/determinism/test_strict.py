@@ -143,7 +143,7 @@ def test_the_proof_finds_falsehoods(second_model: Path) -> None:
     with running(options) as engine:
         proved = prove(engine)
     every = {"silent", "reuse", "copy", "restore", *(f"batch:{n}" for n in range(2, SLOTS + 1))}
-    assert set(proved) < every
+    assert every - set(proved), "the proof found nothing wrong: can it find anything?"
 
 
 def test_unproved_shortcuts_are_not_used(second_model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Choosing tokens: llama.cpp's samplers, random numbers by seed and position, and what is refused."""
+"""Choosing tokens: llama.cpp's samplers, numbers by seed and position, and what is refused."""
 
 from __future__ import annotations
 

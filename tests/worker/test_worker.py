@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.haiku import question, spelled
+
 pytestmark = pytest.mark.model
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -79,19 +81,13 @@ def test_the_first_token_comes_before_the_last_is_made(worker: Any) -> None:
 
 def test_no_canned_text_can_answer(worker: Any) -> None:
     """The minute of the clock is in the prompt, and the ids decode to the very text."""
-    minute = datetime.datetime.now(tz=datetime.UTC).minute
-    words = _in_words(minute)
+    words = spelled(datetime.datetime.now(tz=datetime.UTC).minute)
     before = worker.client.get("/health").json()
 
-    frames = worker.run(
-        workload="chat",
-        messages=[{"role": "user", "content": f"Repeat exactly this number: {words}"}],
-        max_tokens=24,
-        sampling={"temperature": 0.0},
-    )
+    frames = worker.run(prompt=question(words), max_tokens=24, sampling={"temperature": 0.0})
 
     after = worker.client.get("/health").json()
-    assert words in _text(frames).lower().replace("-", " ")
+    assert words in _text(frames).lower()
     decoded = worker.client.post("/detokenize", json={"tokens": _ids(frames)}).json()["text"]
     assert decoded.startswith(_text(frames))
     assert len(_ids(frames)) <= after["tokens_out_total"] - before["tokens_out_total"] + 1
@@ -264,36 +260,6 @@ def test_sigterm_ends_it_at_once(demo_model: Path, start_worker: Start, callback
     assert process.returncode == 0
 
 
-def _in_words(number: int) -> str:
-    ones = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ]
-    tens = ["", "", "twenty", "thirty", "forty", "fifty"]
-    if number < 20:
-        return ones[number]
-    rest = number % 10
-    return tens[number // 10] + (f" {ones[rest]}" if rest else "")
-
-
 def test_probe_needs_no_model(start_worker: Start) -> None:
     """The hive learns the backends without loading anything."""
     import sys
@@ -303,3 +269,65 @@ def test_probe_needs_no_model(start_worker: Start) -> None:
     )
 
     assert "cpu" in json.loads(done.stdout)["backends"]
+
+
+def test_a_context_that_no_memory_holds_is_refused_with_the_numbers(
+    start_worker: Start, demo_model: Path
+) -> None:
+    """What was needed, what was free, what helps; the exit code of what does not fit."""
+    process = start_worker(demo_model, "--ctx", "100000000")
+    _, errors = process.communicate(timeout=90)
+
+    assert process.returncode == 7
+    last = errors.decode().strip().splitlines()[-1]
+    assert last.startswith("error: INSUFFICIENT_VRAM: ")
+    assert "MiB for the KV cache" in last
+    assert "MiB are free on this host" in last
+
+
+def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu(
+    start_worker: Start, demo_model: Path
+) -> None:
+    """Asked for a device this build does not see: refused, naming those it does."""
+    for device in ("cuda:0", "cuda:GPU-no-such-uuid", "metal", "toaster"):
+        process = start_worker(demo_model, "--device", device)
+        _, errors = process.communicate(timeout=90)
+        last = errors.decode().strip().splitlines()[-1]
+        assert last.startswith("error: BACKEND_UNAVAILABLE: ")
+        assert "it sees cpu" in last
+        assert process.returncode == 7
+
+
+def test_damaged_headers_are_refused(tmp_path: Path, start_worker: Start, demo_model: Path) -> None:
+    """Keys that contradict the tensors, and sizes out of the blue: a reason, no signal."""
+    whole = demo_model.read_bytes()
+    damages = {
+        "heads": (b"llama.attention.head_count", 4, (0).to_bytes(4, "little")),
+        "layers": (b"llama.block_count", 4, (2**31 - 1).to_bytes(4, "little")),
+        "width": (b"llama.embedding_length", 4, (577).to_bytes(4, "little")),
+        "count": (b"GGUF", 4, (2**60).to_bytes(8, "little")),
+        "architecture": (b"general.architecture", 12, b"lLama"),
+    }
+    for name, (key, skip, value) in damages.items():
+        at = whole.index(key) + len(key) + skip
+        path = tmp_path / f"{name}.gguf"
+        path.write_bytes(whole[:at] + value + whole[at + len(value) :])
+        process = start_worker(path)
+        _, errors = process.communicate(timeout=90)
+        last = errors.decode().strip().splitlines()[-1]
+        assert process.returncode > 0, f"{name}: ended by a signal\n{errors.decode()[-800:]}"
+        assert last.startswith("error: "), name
+        assert path.name in last or "damaged" in last, last
+
+
+def test_what_it_took_is_told(worker: Any) -> None:
+    """Memory by use, layers on the GPU, and the engine's share of llama.cpp in the metrics."""
+    health = worker.client.get("/health").json()
+    lines = worker.client.get("/metrics").text
+
+    assert health["memory"]["weights"] > 50_000_000
+    assert health["memory"]["kv"] == 2 * 30 * 4 * 512 * 192 * 2
+    assert health["memory"]["compute"] > 0
+    assert health["offload"].startswith("0/")
+    assert 'rbee_engine_memory_bytes{use="kv"}' in lines
+    assert 0 < float(lines.split("rbee_engine_decode_ratio ")[-1].split()[0]) <= 1
