@@ -364,6 +364,7 @@ class Scheduler:
         with self._wake:
             if self._by_id.get(job.id) is job:
                 del self._by_id[job.id]
+            self._decoded = [one for one in self._decoded if one is not job]
             if job in self._active:
                 self._active.remove(job)
             else:

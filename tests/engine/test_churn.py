@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import random
+import time
 from typing import Any
 
 import llama_cpp
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rbee_agent.engine import Engine
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(14_400)]
 
 LONG = "RBEE_LONG" in os.environ
 CROWD = 10
-CROWDS = 1000 if LONG else 10
+CROWDS = 1000 if LONG else 20
 LONGEST = 256 if LONG else 24
 GROWTH = 48 * 1024**2
 """Bytes that malloc's own slack may grow by after the first crowds."""
@@ -48,7 +49,7 @@ requests = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-def start(engine: Engine, number: int, said: dict[str, Any]) -> Run:
+def start(small: Engine, number: int, said: dict[str, Any]) -> Run:
     """Submit one request, and see to it that it ends as it should."""
     job = f"job-{number}"
     rng = random.Random(1 if said["same"] else number)
@@ -60,10 +61,10 @@ def start(engine: Engine, number: int, said: dict[str, Any]) -> Run:
 
     def watch(count: int) -> None:
         if said["end"] == "reader gone" and count >= said["after"]:
-            engine.cancel(job)
+            small.cancel(job)
 
     run = submit(
-        engine,
+        small,
         job_id=job,
         prompt=" ".join(rng.choices(_WORDS, k=said["words"])),
         max_tokens=said["tokens"],
@@ -74,16 +75,22 @@ def start(engine: Engine, number: int, said: dict[str, Any]) -> Run:
         **more,
     )
     if said["end"] == "at once":
-        engine.cancel(job)
+        small.cancel(job)
     return run
 
 
-def check_nothing_is_held(engine: Engine) -> None:
+def living() -> int:
+    """Jobs and samplers that somebody still holds."""
+    gc.collect()
+    return sum(isinstance(one, (Job, Sampler)) for one in gc.get_objects())
+
+
+def check_nothing_is_held(small: Engine, before: int) -> None:
     """Slots free, books and cells agree, and no job or sampler is left in memory."""
-    assert engine.drain(60)
-    stats = engine.stats()
+    assert small.drain(60)
+    stats = small.stats()
     assert (stats.slots_busy, stats.queued) == (0, 0)
-    scheduler, cache = engine._ready(), engine._cache
+    scheduler, cache = small._ready(), small._cache
     assert scheduler._by_id == {}
     memory = llama_cpp.llama_get_memory(scheduler._context.handle)
     for slot in cache.slots:
@@ -91,28 +98,31 @@ def check_nothing_is_held(engine: Engine) -> None:
         held = llama_cpp.llama_memory_seq_pos_max(memory, slot.seq) + 1
         assert held == len(slot.tokens) <= CONTEXT
         assert 0 <= slot.exact <= len(slot.tokens)
-    assert cache._host._size <= engine.options.host_cache_bytes
-    gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, (Job, Sampler))]
+    assert cache._host._size <= small.options.host_cache_bytes
+    # The engine's thread may still be on its way out of the step that ended the last one.
+    until = time.monotonic() + 10
+    while living() > before:
+        assert time.monotonic() < until, "a job or a sampler is still held"
 
 
-def test_everything_is_given_back(engine: Engine) -> None:
+def test_everything_is_given_back(small: Engine) -> None:
     """Crowds of ten for three slots: each request ends once, and nothing stays behind."""
     process = psutil.Process()
     numbers = iter(range(10**9))
     sizes: list[int] = []
+    before = living()
 
     @settings(
-        max_examples=CROWDS, deadline=None, database=None,
+        max_examples=CROWDS, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.lists(requests, min_size=CROWD, max_size=CROWD))
     def crowd(every: list[dict[str, Any]]) -> None:
-        runs = [(said, number, start(engine, number, said))
+        runs = [(said, number, start(small, number, said))
                 for said, number in zip(every, numbers, strict=False)]  # fmt: skip
         for said, number, _ in runs:
             if said["end"] == "after some":
-                engine.cancel(f"job-{number}")
+                small.cancel(f"job-{number}")
         for said, _, run in runs:
             run.settle()
             assert run.endings == 1
@@ -122,16 +132,16 @@ def test_everything_is_given_back(engine: Engine) -> None:
                 assert run.finished is not None
                 assert run.finished.tokens_out <= said["tokens"]
         del runs, run
-        check_nothing_is_held(engine)
+        check_nothing_is_held(small, before)
         sizes.append(process.memory_info().rss)
 
     crowd()
 
     first = max(sizes[: max(2, len(sizes) // 5)])
     assert sizes[-1] - first < GROWTH
-    # One more job finds a working engine, and the cells can all be given back.
-    assert submit(engine, job_id="after", prompt="Hello", max_tokens=2).wait().finished
-    assert engine.drain(30)
-    engine._cache.forget_all()
-    assert engine.stats().kv_usage == 0
-    assert len(engine._cache.slots) == SLOTS
+    # One more job finds a working small, and the cells can all be given back.
+    assert submit(small, job_id="after", prompt="Hello", max_tokens=2).wait().finished
+    assert small.drain(30)
+    small._cache.forget_all()
+    assert small.stats().kv_usage == 0
+    assert len(small._cache.slots) == SLOTS

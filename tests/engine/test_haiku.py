@@ -13,36 +13,36 @@ from tests.haiku import question, spelled
 pytestmark = pytest.mark.model
 
 
-def haiku(engine: Engine, minute: str, job_id: str) -> Run:
+def haiku(small: Engine, minute: str, job_id: str) -> Run:
     """A haiku about that minute."""
     return submit(
-        engine, job_id=job_id, prompt=question(minute), max_tokens=32, strict=True,
+        small, job_id=job_id, prompt=question(minute), max_tokens=32, strict=True,
         sampling={"temperature": 0.0, "seed": 1, "logprobs": 0},
     ).wait()  # fmt: skip
 
 
-def test_the_minute_of_the_clock_is_in_the_haiku(engine: Engine) -> None:
+def test_the_minute_of_the_clock_is_in_the_haiku(small: Engine) -> None:
     """The word is known only now; ids, timings and counters say that it was computed."""
     minute = spelled(datetime.datetime.now(tz=datetime.UTC).minute)
-    before, inside = engine.stats(), engine._ready().inside_s
+    before, inside = small.stats(), small._ready().inside_s
 
-    run = haiku(engine, minute, "haiku")
+    run = haiku(small, minute, "haiku")
 
-    after = engine.stats()
+    after = small.stats()
     end = run.finished
     assert end is not None
     assert minute in run.text.lower()
     # The text is what the ids decode to, and each id was chosen in a step of its own.
-    assert run.text == engine.detokenize(run.ids)[: len(run.text)]
+    assert run.text == small.detokenize(run.ids)[: len(run.text)]
     assert len(run.ids) == end.tokens_out == len(run.logprobs)
     assert after.tokens_out_total - before.tokens_out_total == end.tokens_out
     assert after.step - before.step >= end.tokens_out
-    assert engine._ready().inside_s > inside
+    assert small._ready().inside_s > inside
     assert end.first_token_ms is not None
     assert end.first_token_ms > 0
     assert end.decode_time_ms > 0
     # No stored answer: another word makes another text, from other prompt tokens.
-    other = haiku(engine, "ninety-nine", "other")
+    other = haiku(small, "ninety-nine", "other")
     assert other.ids != run.ids
 
 

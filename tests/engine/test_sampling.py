@@ -23,9 +23,9 @@ TWO = 'root ::= "yes" | "no"'
 
 
 @pytest.fixture(scope="module")
-def model(engine: Engine) -> Model:
+def model(small: Engine) -> Model:
     """Weights and vocabulary of the shared engine."""
-    return engine._loaded()
+    return small._loaded()
 
 
 def hill(model: Model, *tokens: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -169,11 +169,11 @@ def test_log_probabilities_are_those_of_the_softmax() -> None:
     assert [value for _, value in best] == pytest.approx([whole[1], whole[2]], abs=1e-5)
 
 
-def test_a_grammar_is_kept_to(engine: Engine) -> None:
+def test_a_grammar_is_kept_to(small: Engine) -> None:
     """Whatever the model would say, the answer is one of two; then it stops by itself."""
     for temperature in (0.0, 1.5):
         run = submit(
-            engine, job_id="g", prompt="Tell me a story.", max_tokens=20, grammar=TWO,
+            small, job_id="g", prompt="Tell me a story.", max_tokens=20, grammar=TWO,
             sampling={"temperature": temperature, "seed": 3},
         ).wait()  # fmt: skip
         assert run.text in ("yes", "no")
@@ -181,26 +181,26 @@ def test_a_grammar_is_kept_to(engine: Engine) -> None:
         assert run.finished.finish_reason == "stop"
 
 
-def test_a_grammar_that_leaves_nothing_ends_the_answer(engine: Engine) -> None:
+def test_a_grammar_that_leaves_nothing_ends_the_answer(small: Engine) -> None:
     """With the end forbidden too there is no token to choose: the answer stops, nothing crashes."""
     run = submit(
-        engine, job_id="i", prompt="Yes or no?", max_tokens=20, grammar=TWO,
+        small, job_id="i", prompt="Yes or no?", max_tokens=20, grammar=TWO,
         sampling={"temperature": 0.0, "ignore_eos": True},
     ).wait()  # fmt: skip
 
     assert run.text in ("yes", "no")
 
 
-def test_grammar_and_response_format_exclude_each_other(engine: Engine) -> None:
+def test_grammar_and_response_format_exclude_each_other(small: Engine) -> None:
     """Neither is silently ignored."""
     with pytest.raises(Refused, match="exclude"):
-        submit(engine, job_id="x", prompt="x", grammar=TWO, response_format={"type": "json_object"})
+        submit(small, job_id="x", prompt="x", grammar=TWO, response_format={"type": "json_object"})
 
 
-def test_log_probabilities_come_with_their_tokens(engine: Engine) -> None:
+def test_log_probabilities_come_with_their_tokens(small: Engine) -> None:
     """One entry for each token, whose best is the one that was taken at temperature 0."""
     run = submit(
-        engine, job_id="lp", prompt="The sky is", max_tokens=6,
+        small, job_id="lp", prompt="The sky is", max_tokens=6,
         sampling={"temperature": 0.0, "logprobs": 3, "ignore_eos": True},
     ).wait()  # fmt: skip
 
