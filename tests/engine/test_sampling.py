@@ -193,7 +193,7 @@ def test_a_grammar_that_leaves_nothing_ends_the_answer(small: Engine) -> None:
 
 def test_grammar_and_response_format_exclude_each_other(small: Engine) -> None:
     """Neither is silently ignored."""
-    with pytest.raises(Refused, match="exclude"):
+    with pytest.raises(Refused, match="beside"):
         submit(small, job_id="x", prompt="x", grammar=TWO, response_format={"type": "json_object"})
 
 
