@@ -34,7 +34,7 @@ SUSPECT_S = 3.0
 PROBE_S = 1.5
 WATCH_S = 0.5
 BACKOFF_FIRST_S = 0.25
-BACKOFF_MOST_S = 5.0
+BACKOFF_MOST_S = 2.0
 CALL_TIMEOUT_S = 30.0
 
 
@@ -168,11 +168,15 @@ class Links:
     async def _keep(self, node: Node) -> None:
         """Hold one link for good: read, and come back with growing patience."""
         wait = BACKOFF_FIRST_S
+        own = asyncio.current_task()
         while True:
-            heard = node.last_sign
+            node.last_sign = began = self._clock.monotonic()
             # One odd hive must not take the queen with it.
             await guarded(self._round(node), f"link {node.id}")
-            if node.last_sign != heard:
+            if own is not None and own.cancelling():
+                # Before Python 3.13 a task group loses a cancellation that comes as it fails.
+                raise asyncio.CancelledError
+            if node.last_sign != began:
                 wait = BACKOFF_FIRST_S
             await asyncio.sleep(wait)
             wait = min(BACKOFF_MOST_S, wait * 2)
@@ -230,7 +234,6 @@ class Links:
         Raises:
             Unreachable: it is silent and its health cannot be had either.
         """
-        node.last_sign = self._clock.monotonic()
         while True:
             before = self._clock.monotonic()
             await asyncio.sleep(WATCH_S)
