@@ -233,7 +233,7 @@ class TaskRequest(Contract):
     @property
     def shaped(self) -> bool:
         """Whether the answer must have a shape, or may be calls."""
-        wants = (self.response_format, self.tools, self.tool_choice)
+        wants = (self.response_format, self.grammar, self.tools, self.tool_choice)
         return any(want is not None for want in wants)
 
     def sampling(self) -> Sampling:

@@ -124,7 +124,11 @@ class Job:
             Whether a token was made, which the end is not.
         """
         token = self.sampler.choose(logits, len(self._generated), candidates)
-        if token < 0 or (not self._ignore_eos and self._vocabulary.ends(token)):
+        if token < 0:
+            # The grammar has come to its end; or, where ends are allowed, to a place without one.
+            self.finish = "stop" if self._ignore_eos else "length"
+            return False
+        if not self._ignore_eos and self._vocabulary.ends(token):
             self.finish = "stop"
             return False
         if self._first_token is None:

@@ -22,7 +22,7 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
         ),
         (_schema({"multipleOf": 0.1}), "response_format.json_schema/multipleOf"),
         (_schema({"pattern": "(?=a)"}), "response_format.json_schema/pattern"),
-        (_schema({"minimum": 2, "maximum": 1}), "response_format.json_schema"),
+        (_schema({"type": "integer", "minimum": 2, "maximum": 1}), "response_format.json_schema"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"tools": [{"type": "retrieval"}]}, "tools.0"),
         ({"tools": [_TOOL, _TOOL]}, "tools.1"),
