@@ -55,7 +55,7 @@ def _blocks(content: Any) -> Any:
     if isinstance(content, list):
         for place, block in enumerate(content):
             kind = block.get("type") if isinstance(block, dict) else None
-            if kind in _OTHERS:
+            if isinstance(kind, str) and kind in _OTHERS:
                 raise ValueError(f"block {place} ({kind}): {_OTHERS[kind]}")
     return content
 
