@@ -12,6 +12,8 @@ IdFactory = Callable[[str], str]
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: nothing that can be mistaken for something else."""
 
+_PAIRS = [low + high for high in ALPHABET for low in ALPHABET]
+
 _pool: list[bytes] = []
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -24,7 +26,7 @@ def new_id(prefix: str) -> str:
         raw = os.urandom(4096)
         _pool.extend(raw[start : start + 8] for start in range(0, len(raw), 8))
     bits = int.from_bytes(_pool.pop())
-    return f"{prefix}-" + "".join(ALPHABET[bits >> shift & 31] for shift in range(0, 60, 5))
+    return f"{prefix}-{''.join([_PAIRS[bits >> shift & 1023] for shift in range(0, 60, 10)])}"
 
 
 def is_slug(value: str) -> bool:

@@ -372,7 +372,7 @@ def merge_end(task: Task, end: Mapping[str, Any]) -> str:
         "tokens_cached": int(end.get("tokens_cached", 0)),
         "decode_time_ms": int(end.get("decode_time_ms", 0)),
         "prefill_time_ms": end.get("prefill_time_ms"),
-        "first_token_ms": task.info().timings.first_token_ms,
+        "first_token_ms": task.since(task.first_token),
         "finish_reason": end.get("finish_reason", "stop"),
         "stop_sequence": end.get("stop_sequence"),
         "resumed": task.resumed,

@@ -36,7 +36,6 @@ class Reporter:
         """Its place where that changed, and how far its model is."""
         position = self._tasks.queue.position(task) or 0
         if (position, task.waiting_for) != task.told:
-            task.told = (position, task.waiting_for)
             task.predicted_start_ms = self._tasks.forecast.start_ms(task)
             self._tasks.say_queued(task)
         steps = self._prep(task.model)

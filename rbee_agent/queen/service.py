@@ -20,7 +20,7 @@ from rbee_agent.contracts.events import FleetSnapshot, QueenInfo
 from rbee_agent.contracts.ids import IdFactory, new_id
 from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.contracts.nodes import NodeRegistration
-from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
+from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest
 from rbee_agent.contracts.workers import WorkerReady
 from rbee_agent.errors import NotFound, RbeeError, Unavailable
 from rbee_agent.observe import logs
@@ -378,12 +378,12 @@ class Queen:
 
     def _accepted(self, task: Task) -> None:
         self.dispatcher.offer(task)
-        if task.state is TaskState.QUEUED:
-            self.tasks.say_queued(task)
 
     def _reader_came(self, task: Task) -> None:
         task.stream.readers += 1
-        task.was_read = True
+        if not task.was_read:
+            task.was_read = True
+            self.tasks.say_queued(task)
         if task.grace is not None:
             task.grace.cancel()
             task.grace = None

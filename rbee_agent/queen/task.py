@@ -93,12 +93,12 @@ class Task:
         """Whether the caller has (or may have) seen a part of the answer."""
         return self.stream.last_index >= 0
 
+    def since(self, moment: float | None) -> int | None:
+        """Milliseconds from acceptance to a moment."""
+        return None if moment is None else max(0, round((moment - self.accepted) * 1000))
+
     def info(self, *, position: int | None = None) -> TaskInfo:
         """What the API and the event feed show."""
-
-        def since(moment: float | None) -> int | None:
-            return None if moment is None else max(0, round((moment - self.accepted) * 1000))
-
         total = None if self.ended_at is None else round((self.ended_at - self.created_at) * 1000)
         return TaskInfo.model_construct(
             job_id=self.job_id,
@@ -121,8 +121,8 @@ class Task:
             finish_reason=self.finish_reason,
             error=self.error.body() if self.error else None,
             timings=Timings.model_construct(
-                queue_ms=since(self.placed),
-                first_token_ms=since(self.first_token),
+                queue_ms=self.since(self.placed),
+                first_token_ms=self.since(self.first_token),
                 decode_time_ms=self.decode_ms,
                 total_ms=total,
                 tokens_in=self.tokens_in,

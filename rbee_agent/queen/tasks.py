@@ -103,7 +103,9 @@ class Tasks:
     def say_queued(self, task: Task) -> None:
         """Tell the caller that the task waits, and for what."""
         if task.state is TaskState.QUEUED and not task.stream.started:
-            task.stream.aside("queued", task.queued_frame(self.queue.position(task) or 0))
+            position = self.queue.position(task) or 0
+            task.told = (position, task.waiting_for)
+            task.stream.aside("queued", task.queued_frame(position))
 
     def placed(self, task: Task, worker: Worker) -> None:
         """A worker takes the task."""
@@ -186,7 +188,7 @@ class Tasks:
         task.state = state
         task.ended_at = self._clock.utc()
         self.ending[task.job_id] = task
-        await self._write_end(task)
+        await self._write_end(task, task.info())
 
     async def cancel(self, task: Task, reason: str) -> None:
         """End a task on somebody's wish; no token after this, and a restart does not revive it."""
@@ -229,20 +231,21 @@ class Tasks:
             self._log.error("journal", job_id=task.job_id, problem=error.message)
         task.stream.finish(event, frame)
         task.taken.set()
-        self._count(task, now)
+        info = task.info()
+        self._count(task, now, info)
         self.on_end(task)
         self.changed(task)
         if running is not None and running is not asyncio.current_task():
             running.cancel()
-        await asyncio.shield(self.own(self._write_end(task)))
+        await asyncio.shield(self.own(self._write_end(task, info)))
 
-    async def _write_end(self, task: Task) -> None:
+    async def _write_end(self, task: Task, info: TaskInfo) -> None:
         """Have the end in the store, however long the disk is full."""
         task.journal.close()
         ending = Ending(
             state=task.state.value,
             ended_at=task.ended_at or self._clock.utc(),
-            info=task.info().dump_json(),
+            info=info.dump_json(),
             decision=self._decision(task),
             frames=pack(task.journal.lines()),
         )
@@ -264,7 +267,7 @@ class Tasks:
             data["moves"] = task.moves
         return json.dumps(data, separators=(",", ":"))
 
-    def _count(self, task: Task, now: float) -> None:
+    def _count(self, task: Task, now: float, info: TaskInfo) -> None:
         took = now - task.accepted
         tokens = task.stream.last_index + 1
         metrics = self.metrics
@@ -277,7 +280,7 @@ class Tasks:
             metrics.inter_token_seconds.observe((now - task.first_token) / (tokens - 1))
         self.forecast.ended(task, now)
         self.sessions.finish(task, round(took * 1000))
-        self.recent[task.job_id] = task.info()
+        self.recent[task.job_id] = info
         while len(self.recent) > RECENT:
             old, _ = self.recent.popitem(last=False)
             self._feed.changed("task", old)
