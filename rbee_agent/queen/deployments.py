@@ -139,7 +139,12 @@ class Deployments:
             raise NotFound(f"no worker or deployment {id}; `rbee worker ls` lists them")
         if wish is None:
             wish = next((w for w in self.wishes.values() if id in w.worker_ids), None)
-        if wish is not None and (worker is None or len(wish.worker_ids) <= 1):
+        others = [
+            name
+            for name in (wish.worker_ids if wish is not None else ())
+            if name != id and name in self._registry.workers
+        ]
+        if wish is not None and (worker is None or not others):
             await self._drop(wish)
             await self._stop_all(wish.worker_ids)
             return
@@ -263,13 +268,16 @@ class Deployments:
         await self._stop_all(extra)
 
     def _known(self, worker_id: str) -> bool:
-        """Whether a worker belongs to its wish still: it is there, or its host is out of reach."""
+        """Whether a worker belongs to its wish still: it is there, or its host is out of reach.
+
+        A host that was forgotten may come back under another address or key, with its workers.
+        """
         worker = self._registry.workers.get(worker_id)
         if worker is not None:
             return worker.info.state not in _ENDED
         # A hive's workers carry its id in front of theirs.
         node = self._registry.nodes.get(worker_id.rpartition(".")[0])
-        return node is not None and node.state is not NodeState.ONLINE
+        return node is None or node.state is not NodeState.ONLINE
 
     def _lives(self, worker_id: str) -> bool:
         """Whether a worker fulfils its wish now (one that its hive will restart does)."""

@@ -51,6 +51,8 @@ class Dispatcher:
         self.strategy = strategy
         self.wants: Callable[[Task], str | None] = _nobody
         """Told of a task that no worker could ever take; says what is being done about it."""
+        self.distance: Callable[[str], float] = _at_hand
+        """Seconds to a node and back."""
         self._tasks = tasks
         self._registry = registry
         self._adapters = adapters
@@ -259,6 +261,7 @@ class Dispatcher:
             },
             on_first_token=lambda: self._tasks.first_token(task),
             elsewhere=lambda: self._elsewhere(task, worker),
+            distance=lambda: self.distance(worker.node_id),
         )
         if not task.has_output:
             task.fingerprint = relay.origin["fingerprint"]
@@ -266,7 +269,7 @@ class Dispatcher:
         request = self._execute_request(task)
 
         async def probe() -> WorkerHealth:
-            return await adapter.health(target, timeout=PROBE_S)
+            return await adapter.health(target, timeout=PROBE_S + 2 * relay.distance())
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -383,6 +386,10 @@ def merge_end(task: Task, end: Mapping[str, Any]) -> str:
 
 def _nobody(_: Task) -> None:
     """Before deployments are wired in, nothing is done about it."""
+
+
+def _at_hand(_: str) -> float:
+    return 0.0
 
 
 def _may_fall_back(task: Task) -> bool:

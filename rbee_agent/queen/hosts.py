@@ -105,6 +105,12 @@ class Hosts:
             return info
         return info.model_copy(update={"url": f"http://127.0.0.1:{tunnel.forward(port)}"})
 
+    def distance(self, node_id: str) -> float:
+        """Seconds to a node and back; 0 where it is not reached by SSH, or not now."""
+        name = self._by_node.get(node_id)
+        tunnel = self._tunnels.get(name) if name is not None and self._tunnels is not None else None
+        return tunnel.round_trip() if tunnel is not None else 0.0
+
     def close(self) -> None:
         """End all connections."""
         if self._tunnels is not None:

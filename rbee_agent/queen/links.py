@@ -36,6 +36,8 @@ WATCH_S = 0.5
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MOST_S = 2.0
 CALL_TIMEOUT_S = 30.0
+_FOR_GOOD = ("VERSION_SKEW", "MISSING_TOKEN", "BAD_TOKEN", "FORBIDDEN")
+"""A hive that answers with one of these is alive, but of no use until a person does something."""
 
 
 class Links:
@@ -184,12 +186,12 @@ class Links:
     async def _round(self, node: Node) -> None:
         """Hold the link once, and judge the node when it broke."""
         problem = await self._hold(node)
-        self._log.info("link broke", node=node.id, problem=problem)
-        if not await self._alive(node):
+        self._log.info("link broke", node=node.id, problem=problem.message)
+        if problem.code in _FOR_GOOD or not await self._alive(node):
             self._settled[node.id].set()
-            self._registry.set_node_state(node, NodeState.OFFLINE, problem)
+            self._registry.set_node_state(node, NodeState.OFFLINE, problem.message)
 
-    async def _hold(self, node: Node) -> str:
+    async def _hold(self, node: Node) -> RbeeError:
         """Read the link until it breaks or falls silent; why it did."""
         try:
             async with asyncio.TaskGroup() as group:
@@ -203,22 +205,23 @@ class Links:
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
             if isinstance(error, RbeeError):
-                return error.message
+                return error
             if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, ValueError)):
-                return why(error)
+                return Unreachable(why(error))
             raise
-        return "the hive closed the link"
+        return Unreachable("the hive closed the link")
 
     async def _read(self, node: Node) -> None:
         registration = node.registration
+        name = registration.hostname or node.id
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
         async with self._session.get(
             f"{registration.url}/v1/events", headers=self._headers(registration), timeout=timeout
         ) as response:
             check_peer(
                 response.headers,
-                peer=f"hive on {node.id}",
-                mend=f"rbee hive update {node.id}",
+                peer=f"hive on {name}",
+                mend=f"rbee hive update {name}",
             )
             if response.status != 200:
                 raise from_body(_decode(await response.read()), response.status)

@@ -24,6 +24,9 @@ SILENCE_S = 0.6
 LONE_SILENCE_S = 4.0
 """As long as no other worker could take the stream there is nothing to win by haste: on a busy
 machine a living worker may be silent for a second."""
+FAR = 12.0
+"""So many round trips to a distant worker its silence may last longer: what a link loses is sent
+again after two of them, then four, then eight."""
 PROBE_S = 0.3
 """With `SILENCE_S` this is what a dead worker costs its readers: less than a second."""
 WATCH_S = 0.05
@@ -37,6 +40,10 @@ HUNG_STEPS = 20.0
 
 _IDS_MARK = ',"ids":'
 _RETRY_CODES = frozenset({"WORKER_RESET", "POOL_UNREADY", "POOL_UNAVAILABLE"})
+
+
+def _near() -> float:
+    return 0.0
 
 
 class Broken(Exception):
@@ -100,6 +107,8 @@ class Relay:
     on_first_token: Callable[[], None]
     elsewhere: Callable[[], bool]
     """Whether another worker could take the stream now."""
+    distance: Callable[[], float] = _near
+    """Seconds to the worker and back."""
     progress: Progress = field(init=False)
     end: dict[str, Any] | None = None
 
@@ -155,7 +164,8 @@ class Relay:
             health = await probe()
         except Unreachable as error:
             silent = self.now() - self.progress.heard
-            if silent > (SILENCE_S if self.elsewhere() else LONE_SILENCE_S):
+            patience = SILENCE_S if self.elsewhere() else LONE_SILENCE_S
+            if silent > patience + FAR * self.distance():
                 raise Broken(f"no sign of life for {silent:.1f} s, and {error.message}") from error
             return
         if health.status == "failed":

@@ -128,6 +128,7 @@ class Queen:
             policy=self.policy,
             strategy=settings.strategy,
         )
+        self.dispatcher.distance = self.hosts.distance
         self.statics = Statics(
             list(options.static_workers), self.registry, adapters, options.upstream_token
         )

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import shlex
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -68,30 +69,40 @@ class Shell:
         stdin: bytes | AsyncIterator[bytes] = b"",
         timeout: float,
         on_line: OnLine | None = None,
+        on_error: OnLine | None = None,
     ) -> Ran:
         """Run a script of the Bourne shell.
 
         Args:
             script: what ``sh -c`` gets; arguments in it must be quoted already.
             stdin: what it reads; then its end.
-            timeout: seconds until it is broken off (the host's processes get a hang-up).
+            timeout: seconds until it is broken off; then, and when it is cancelled, the host's
+                processes get a SIGTERM (where its sshd is 7.9 or later).
             on_line: told each whole line of stdout as it comes.
+            on_error: told each whole line of stderr as it comes.
 
         Raises:
             Unreachable: the connection was lost.
             RbeeError: with code DEADLINE_EXCEEDED, it took longer than `timeout`.
         """
-        marked = f"printf '\\n%s\\n' {shlex.quote(MARK.decode())}; {script}"
+        mark = shlex.quote(MARK.decode())
+        marked = f"printf '\\n%s\\n' {mark}; printf '\\n%s\\n' {mark} >&2; {script}"
         command = "exec /bin/sh -c " + shlex.quote(marked)
         name = self.target.name
         try:
             async with asyncio.timeout(timeout):
                 async with self.connection.create_process(command, encoding=None) as process:
-                    async with asyncio.TaskGroup() as group:
-                        out = group.create_task(_read_marked(process.stdout, on_line))
-                        err = group.create_task(process.stderr.read())
-                        group.create_task(_feed(process.stdin, stdin))
-                    done = await process.wait()
+                    try:
+                        async with asyncio.TaskGroup() as group:
+                            out = group.create_task(_read_marked(process.stdout, on_line))
+                            err = group.create_task(_read_marked(process.stderr, on_error))
+                            group.create_task(_feed(process.stdin, stdin))
+                        done = await process.wait()
+                    except asyncio.CancelledError:
+                        # Without it the host would go on with what nobody waits for any more.
+                        with suppress(OSError):
+                            process.terminate()
+                        raise
         except TimeoutError as error:
             raise RbeeError(
                 f"{name}: {_short(script)} took longer than {timeout:g} s and was broken off",

@@ -76,10 +76,10 @@ def split_jump(jump: str) -> list[tuple[str, str | None, int | None]]:
     return found
 
 
-def of_hop(hop: Hop, identity: str | None = None) -> Target:
-    """The target of one hop of the queen's records."""
+def of_hop(hop: Hop, identity: str | None = None, *, name: str | None = None) -> Target:
+    """The target of one hop of the queen's records; `name` is what a person calls it."""
     return Target(
-        name=hop.address,
+        name=name or hop.address,
         address=hop.address,
         port=hop.port,
         user=hop.user,

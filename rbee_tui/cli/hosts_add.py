@@ -28,7 +28,7 @@ class Wanted:
 
 
 async def add_host(session: Session, host: Host, wanted: Wanted) -> Host:
-    """Pin its key, try the login, keep it.
+    """Pin its key, try the login, keep it; of a known host what is not said anew stays.
 
     Raises:
         Refused: the key is not accepted, or the host does not let us in; nothing is kept.
@@ -36,17 +36,23 @@ async def add_host(session: Session, host: Host, wanted: Wanted) -> Host:
     hosts_file.check_name(host.name)
     path = session.places.hosts_file
     known = hosts_file.read(path).get(host.name)
-    if known is not None and host.host_key is None:
-        host = replace(host, host_key=known.host_key, node_id=known.node_id)
+    if known is not None:
+        host = hosts_file.merged(known, host)
     host = await pinned(host, wanted)
     if wanted.copy_key:
         await _copy_key(host)
     async with await Shell.open(host.target) as shell:
-        remote = Remote(host, shell, lambda _: None)
+        remote = Remote(host, shell, _silent)
         python = await remote.python()
     hosts_file.put(path, host)
     emit(f"{host.name} is known: {resolve(host.target)}, {python}; host key pinned")
+    if known is not None and known.node_id is not None and known.target != host.target:
+        note(f"the queen still goes the old way to it: `rbee hive start {host.name}` tells her")
     return host
+
+
+def _silent(text: str, detail: str = "", /, *, lasting: bool = False) -> None:
+    """Nothing is told of steps that take no time."""
 
 
 async def pinned(host: Host, wanted: Wanted) -> Host:
@@ -86,7 +92,7 @@ async def _copy_key(host: Host) -> None:
     else:
         password = getpass.getpass(f"Password of {resolve(host.target)}: ")
     async with await Shell.open(host.target, password=password) as shell:
-        remote = Remote(host, shell, lambda _: None)
+        remote = Remote(host, shell, _silent)
         await remote.allow_key(lines[0])
     note("your public key is there now; the password was not kept")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbee_agent.errors import NotFound, RbeeError, Unreachable
 from rbee_agent.ssh.shell import Shell
+from rbee_tui.cli.board import Board
 from rbee_tui.cli.output import emit, emit_json, note, table
 from rbee_tui.cli.session import Session
 from rbee_tui.fleet import hosts_file, link
@@ -42,7 +43,8 @@ async def do(
         if what in ("install", "update"):
             note("building this rbee's wheel")
             run.own = await Package.own(session.places.cache / "wheels" / "own")
-        outcome = await on_each(hosts, getattr(run, what), _tell)
+        async with Board() as board:
+            outcome = await on_each(hosts, getattr(run, what), board.tell)
     _show(outcome, as_json=as_json)
     return outcome.exit_code
 
@@ -64,7 +66,14 @@ class Run:
         made = await self._install(remote)
         if not self._options.get("start", True):
             return made
-        return made | await self.start(remote)
+        result = made | await self.start(remote)
+        if result["stale"]:
+            remote.tell(
+                f"its hive still runs what was there before: `rbee hive update {remote.host.name}` "
+                "drains and restarts it",
+                lasting=True,
+            )
+        return result
 
     async def update(self, remote: Remote) -> Result:
         """Drain, install, switch, start again."""
@@ -74,7 +83,7 @@ class Run:
             await _drained(queen, node_id, remote, float(self._options["drain"]))
         try:
             made = await self._install(remote)
-            if not made["already"]:
+            if made["switched"] or (await remote.status("hive")).get("stale"):
                 remote.tell("restarting the hive")
                 await remote.stop("hive")
                 await remote.call("daemon", {"do": "end_workers", "agent": "hive"}, timeout=60.0)
@@ -88,13 +97,21 @@ class Run:
         remote.tell("starting the hive")
         env = {"RBEE_HIVE_PORT": str(remote.host.hive_port)}
         record = await remote.start("hive", env)
-        result: Result = {"url": record["url"], "node_id": record.get("node_id")}
+        result: Result = {
+            "url": record["url"],
+            "node_id": record.get("node_id"),
+            "stale": record["stale"],
+        }
         if record.get("node_id") and record["node_id"] != remote.host.node_id:
             path = self._session.places.hosts_file
             known = hosts_file.one(path, remote.host.name)
             hosts_file.put(path, replace(known, node_id=record["node_id"]))
         if self._queen is None:
-            remote.tell("runs; no queen to tell: `rbee up`, then `rbee hive start` again")
+            remote.tell(
+                "its hive runs, but no queen answers here to be told of it: "
+                f"`rbee up`, then `rbee hive start {remote.host.name}`",
+                lasting=True,
+            )
             return result | {"state": "running", "queen": None}
         await link.introduce(self._queen, remote, record)
         return result | {"state": "running", "queen": self._queen.url}
@@ -118,7 +135,7 @@ class Run:
         removed = await remote.remove(purge_models=bool(self._options["purge_models"]))
         kept = removed["kept_models"]
         for path in kept:
-            remote.tell(f"kept the model {path} (--purge-models removes it)")
+            remote.tell(f"kept the model {path} (--purge-models removes it)", lasting=True)
         return {"state": "removed", "kept_models": kept}
 
     async def _install(self, remote: Remote) -> Result:
@@ -146,9 +163,9 @@ async def examine_hosts(session: Session, names: list[str]) -> dict[str, list[Fi
 
     async def one(host: Host) -> None:
         async with gate:
-            found[host.name] = await examine(host, _tell)
+            found[host.name] = await examine(host, board.tell)
 
-    async with asyncio.TaskGroup() as group:
+    async with Board() as board, asyncio.TaskGroup() as group:
         for host in hosts:
             group.create_task(one(host))
     return {host.name: found[host.name] for host in hosts}
@@ -202,18 +219,15 @@ async def _drained(queen: QueenClient, node_id: str, remote: Remote, patience: f
                     if not any(w.node_id == node_id and w.slots_busy for w in workers):
                         return
     except TimeoutError:
-        remote.tell(f"still busy after {patience:g} s; the queen moves what runs")
+        words = f"still busy after {patience:g} s; the queen moves what runs"
+        remote.tell(words, lasting=True)
 
 
 async def _take_back(queen: QueenClient, node_id: str, remote: Remote) -> None:
     try:
         await queen.drain_node(node_id, drain=False)
     except RbeeError as error:
-        remote.tell(f"the queen still spares it: {error.message}")
-
-
-def _tell(host: str, text: str) -> None:
-    note(f"{host}: {text}")
+        remote.tell(f"the queen still spares it: {error.message}", lasting=True)
 
 
 def _show(outcome: Outcome[Result], *, as_json: bool) -> None:

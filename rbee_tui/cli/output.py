@@ -18,10 +18,10 @@ from rbee_tui.state.clean import clean
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns aligned by what a terminal shows; no rows is said in words by the caller."""
     lines = [list(head), *([clean(_cell(cell)) for cell in row] for row in rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(head))]
+    widths = [max(width(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(
-            cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
+            cell + " " * (wide - width(cell)) for cell, wide in zip(line, widths, strict=True)
         ).rstrip()
         for line in lines
     )
@@ -101,7 +101,8 @@ def _cell(value: object) -> str:
     return "–" if value is None or value == "" else str(value)
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
+    """The columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
     return sum(

@@ -6,29 +6,12 @@ from typing import Any
 
 from rbee_agent.contracts.routes import QUEEN_PORT
 from rbee_agent.errors import EXIT_OK, EXIT_UNREACHABLE, Conflict
-from rbee_agent.ssh.shell import Shell
+from rbee_tui.cli.one_host import on_one
 from rbee_tui.cli.output import emit, emit_json, fields, note
 from rbee_tui.cli.session import Session
-from rbee_tui.fleet import hosts_file, local, queen_tunnel
+from rbee_tui.fleet import local, queen_tunnel
 from rbee_tui.fleet.install import Package, install
-from rbee_tui.fleet.remote import Remote
 from rbee_tui.fleet.wheels import Wheels
-
-
-class _There:
-    """An open connection to the control node."""
-
-    def __init__(self, session: Session, name: str) -> None:
-        self._host = hosts_file.one(session.places.hosts_file, name)
-        self._shell: Shell | None = None
-
-    async def __aenter__(self) -> Remote:
-        self._shell = await Shell.open(self._host.target)
-        return Remote(self._host, self._shell, lambda text: note(f"{self._host.name}: {text}"))
-
-    async def __aexit__(self, *error: object) -> None:
-        if self._shell is not None:
-            await self._shell.__aexit__(None, None, None)
 
 
 async def install_there(
@@ -37,7 +20,7 @@ async def install_there(
     """Install the queen; what is there already stays."""
     note("building this rbee's wheel")
     own = await Package.own(session.places.cache / "wheels" / "own")
-    async with _There(session, name) as remote:
+    async with on_one(session, name) as remote:
         made = await install(
             remote,
             own,
@@ -55,7 +38,7 @@ async def update_there(session: Session, name: str, *, offline: bool, index: str
     made = await install_there(session, name, offline=offline, index=index)
     if made["already"]:
         return
-    async with _There(session, name) as remote:
+    async with on_one(session, name) as remote:
         running = (await remote.status("queen"))["running"]
         if running:
             remote.tell("restarting the queen")
@@ -76,7 +59,7 @@ async def start_there(session: Session, name: str, port: int | None) -> None:
             f"a queen is in use already at {found.url}: `rbee queen stop` ends that, "
             f"then `rbee queen start --host {name}`"
         )
-    async with _There(session, name) as remote:
+    async with on_one(session, name) as remote:
         remote.tell("starting the queen")
         record = await remote.start("queen", {"RBEE_QUEEN_PORT": str(port or QUEEN_PORT)})
         target = remote.host.target
@@ -94,14 +77,14 @@ async def stop_there(session: Session, name: str) -> None:
         found = local.running(local.queen_agent(session.places))
         if found is not None:
             await local.stop(found)
-    async with _There(session, name) as remote:
+    async with on_one(session, name) as remote:
         stopped = await remote.stop("queen")
     emit(f"stopped the queen on {name}" if stopped["was_running"] else f"no queen runs on {name}")
 
 
 async def status_there(session: Session, name: str, *, as_json: bool) -> int:
     """Whether she runs there; the exit code says it too."""
-    async with _There(session, name) as remote:
+    async with on_one(session, name) as remote:
         found = await remote.status("queen")
     shown = {key: found.get(key) for key in ("running", "url", "version", "kept", "pid")}
     shown["linked"] = queen_tunnel.leads_to(session.places, name)
@@ -112,6 +95,6 @@ async def status_there(session: Session, name: str, *, as_json: bool) -> int:
 async def uninstall_there(session: Session, name: str) -> None:
     """Stop her and take everything of rbee off the host."""
     await stop_there(session, name)
-    async with _There(session, name) as remote:
+    async with on_one(session, name) as remote:
         await remote.remove(purge_models=False)
     emit(f"nothing of rbee is on {name} any more")

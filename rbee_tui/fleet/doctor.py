@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from rbee_agent import __version__
@@ -47,7 +48,7 @@ async def examine(host: Host, tell: TellHost) -> list[Finding]:
     took = (time.monotonic() - began) * 1000
     findings = [Finding("reach", True, f"logged in within {took:.0f} ms")]
     async with shell:
-        remote = Remote(host, shell, lambda text: tell(host.name, text))
+        remote = Remote(host, shell, partial(tell, host.name))
         try:
             before = time.time()
             seen = await remote.look()
@@ -83,7 +84,10 @@ def judge(seen: dict[str, Any], host: Host, *, before: float, after: float) -> l
     where = (
         f"runs at {hive.get('url')} (kept by {hive.get('kept')})" if hive["running"] else "stopped"
     )
-    findings.append(Finding("hive", True, where))
+    stale = bool(hive.get("stale"))
+    where += ", from before the last installation" if stale else ""
+    remedy = f"rbee hive update {host.name}" if stale else ""
+    findings.append(Finding("hive", not stale, where, remedy, advice=True))
     keeper = "a systemd user unit" if seen["systemd"] else "rbee's own supervisor, until a reboot"
     linger = "" if seen["systemd"] else "for starts at boot: sudo loginctl enable-linger " + "$USER"
     findings.append(Finding("service", bool(seen["systemd"]), keeper, linger, advice=True))

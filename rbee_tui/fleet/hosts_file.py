@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,15 @@ class Host:
         return Target(
             self.name, self.address, self.port, self.user, self.jump, self.host_key, self.identity
         )
+
+
+def merged(known: Host, said: Host) -> Host:
+    """A known host with what is said of it anew; what is not said stays."""
+    fresh = Host(said.name)
+    changes = {
+        name: getattr(said, name) for name in _KEYS if getattr(said, name) != getattr(fresh, name)
+    }
+    return replace(known, **changes)
 
 
 _KINDS: dict[str, tuple[type, ...]] = {"port": (int,), "hive_port": (int,), "labels": (dict,)}

@@ -66,8 +66,11 @@ async def install(
     own = own if engine else Package(own.wheel, own.version + "-queen")
     there = str(installed.get("name"))
     if there == own.version or (not engine and there == own.version.removesuffix("-queen")):
-        remote.tell("is installed already")
+        remote.tell("is installed already", lasting=True)
         return {"version": own.version, "already": True, "switched": False, "built": None}
+    if own.version in seen["versions"]:
+        remote.tell("switching to it: it lies there whole")
+        return await remote.call("install", {"version": own.version}, timeout=LOOK_S)
     backend = remote.host.backend or str(seen["backend"]["name"])
     kind = Kind.of(seen["facts"], backend)
     check(remote, seen, compiles=False)
@@ -112,8 +115,7 @@ async def from_source(remote: Remote, store: Wheels, *, index: str | None = None
         if llama is None:
             check(remote, seen, compiles=True)
         else:
-            remote.tell(f"copying {llama.name}")
-            await remote.shell.put(llama, f"{INCOMING}/{llama.name}")
+            await _copy(remote, llama)
         return await _finish(
             remote, store, kind, version, str(made["wheel"]), llama, offline=False, index=index
         )
@@ -143,8 +145,7 @@ async def _transfer(
         files += await store.dependencies(kind, own.wheel)
     await remote.call("install", {"begin": True}, timeout=LOOK_S)
     for file in files:
-        remote.tell(f"copying {file.name}")
-        await remote.shell.put(file, f"{INCOMING}/{file.name}")
+        await _copy(remote, file)
     return await _finish(
         remote,
         store,
@@ -156,6 +157,14 @@ async def _transfer(
         index=index,
         engine=engine,
     )
+
+
+async def _copy(remote: Remote, file: Path) -> None:
+    def tell(sent: int, size: int) -> None:
+        remote.tell(f"copying {file.name}", f"{sent * 100 // max(1, size)} %")
+
+    remote.tell(f"copying {file.name}")
+    await remote.shell.put(file, f"{INCOMING}/{file.name}", on_bytes=tell)
 
 
 async def _finish(
@@ -202,4 +211,4 @@ async def _clear(remote: Remote) -> None:
     try:
         await remote.call("install", {"clear": True}, timeout=LOOK_S)
     except RbeeError as error:
-        remote.tell(f"copied wheels could not be removed: {error.message}")
+        remote.tell(f"copied wheels could not be removed: {error.message}", lasting=True)

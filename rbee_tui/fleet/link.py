@@ -52,7 +52,7 @@ async def forget(queen: QueenClient, remote: Remote) -> None:
     try:
         await queen.remove_host(remote.host.name)
     except NotFound:
-        remote.tell("the queen did not know it")
+        remote.tell("the queen did not know it", lasting=True)
     comment = f"rbee-queen-{key.id}"
     await remote.forbid_key(comment)
     for passing, before in _on_the_way(remote.host):
@@ -62,7 +62,7 @@ async def forget(queen: QueenClient, remote: Remote) -> None:
                 await gate.forbid_key(f"{comment}-{remote.host.name}")
         except RbeeError as error:
             # The host itself is rid of her; a line that leads to it alone does no more.
-            remote.tell(f"the queen's line stays on {passing.name}: {error.message}")
+            remote.tell(f"the queen's line stays on {passing.name}: {error.message}", lasting=True)
 
 
 async def hop_of(target: Target) -> Hop:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from rbee_agent.errors import EXIT_OK, EXIT_PARTLY, RbeeError
 from rbee_agent.ssh.shell import Shell
@@ -16,8 +17,13 @@ AT_A_TIME = 32
 
 T = TypeVar("T")
 Work = Callable[[Remote], Awaitable[T]]
-TellHost = Callable[[str, str], None]
-"""Shows what goes on: host and words."""
+
+
+class TellHost(Protocol):
+    """Shows what goes on with many hosts."""
+
+    def __call__(self, host: str, text: str, detail: str = "", /, *, lasting: bool = False) -> None:
+        """Say what is done now with a host; `lasting` words must not be overlooked."""
 
 
 @dataclass(slots=True)
@@ -50,11 +56,11 @@ async def on_each(
             try:
                 tell(host.name, "connecting")
                 async with await Shell.open(host.target) as shell:
-                    remote = Remote(host, shell, lambda text: tell(host.name, text))
+                    remote = Remote(host, shell, partial(tell, host.name))
                     outcome.done[host.name] = await work(remote)
             except RbeeError as error:
                 outcome.failed[host.name] = error
-                tell(host.name, f"failed: {error.message}")
+                tell(host.name, f"failed: {error.message}", lasting=True)
 
     async with asyncio.TaskGroup() as group:
         for host in hosts:

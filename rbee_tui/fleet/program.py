@@ -8,6 +8,7 @@ from typing import Any
 
 _MODULES = (
     ("rbee_tui.fleet.preflight", "preflight.py"),
+    ("rbee_tui.fleet.bootstrap", "bootstrap.py"),
     ("rbee_tui.fleet.onhost.places", "onhost/places.py"),
     ("rbee_tui.fleet.onhost.daemon", "onhost/daemon.py"),
     ("rbee_tui.fleet.onhost.look", "onhost/look.py"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rbee_agent.errors import CODES, EXIT_CONFLICT, RbeeError, Refused
-from rbee_agent.ssh.shell import OnLine, Shell
+from rbee_agent.ssh.shell import Shell
 from rbee_tui.fleet.hosts_file import Host
 from rbee_tui.fleet.program import program
 
@@ -18,8 +17,13 @@ INSTALL_S = 3600.0
 START_S = 60.0
 REMOVE_S = 120.0
 
-Tell = Callable[[str], None]
-"""Shows what goes on with one host."""
+
+class Tell(Protocol):
+    """Shows what goes on with one host."""
+
+    def __call__(self, text: str, detail: str = "", /, *, lasting: bool = False) -> None:
+        """Say what is done now, and how far it is; `lasting` words must not be overlooked."""
+
 
 _FIND = """
 for name in {names}; do
@@ -101,7 +105,7 @@ class Remote:
             except ValueError:
                 return
             if isinstance(said, dict) and "step" in said:
-                self.tell(str(said["step"]))
+                self.tell(str(said["step"]), str(said.get("detail", "")))
             elif isinstance(said, dict):
                 result.append(said)
 
@@ -126,10 +130,8 @@ class Remote:
         answer = result[-1].get("result")
         return answer if isinstance(answer, dict) else {}
 
-    async def agent(
-        self, module: str, words: list[str], *, timeout: float, on_line: OnLine | None = None
-    ) -> str:
-        """Run a command line of the installed rbee there; its stdout.
+    async def agent(self, module: str, words: list[str], *, timeout: float) -> str:
+        """Run a command line of the installed rbee there; its stdout. Its stderr is told.
 
         Raises:
             RbeeError: it is not installed, or the command failed; with what it said.
@@ -137,7 +139,11 @@ class Remote:
         line = " ".join(shlex.quote(word) for word in words)
         # Records lie where agents started without a login keep them.
         script = f"unset XDG_RUNTIME_DIR; exec {_RELEASE} -P -m {module} {line}"
-        ran = await self.shell.run(script, timeout=timeout, on_line=on_line)
+        ran = await self.shell.run(
+            script,
+            timeout=timeout,
+            on_error=self._pass_on,
+        )
         if ran.code == 127:
             raise Refused(
                 f"{self.host.name}: rbee is not installed there: "
@@ -148,6 +154,12 @@ class Remote:
             said = "\n".join(ran.err.strip().splitlines()[-5:]) or f"it ended with {ran.code}"
             raise _coded(ran.code, f"{self.host.name}: {said}")
         return ran.out.decode(errors="replace")
+
+    def _pass_on(self, line: bytes) -> None:
+        """Tell what an agent's command says of its progress; its error is told at its end."""
+        text = line.decode(errors="replace").strip()
+        if text and not text.startswith("rbee-"):
+            self.tell(text)
 
     async def python(self) -> str:
         """The Python to use there: the one named for it, else the newest that will do.

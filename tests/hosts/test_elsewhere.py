@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import pytest
 
-from rbee_agent.testing.live_fleet import MODEL, LiveFleet
+from tests.hosts.conftest import allow
+from tests.hosts.duo import LONG_ANSWER, Duo, until
 
-pytestmark = [pytest.mark.root, pytest.mark.model, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.model, pytest.mark.timeout(300)]
 
 
-def test_a_queen_on_a_control_node(
-    keeper: LiveFleet, make_host, operator_of, until, demo_model
-) -> None:
-    """The keeper's commands reach her through a tunnel, and she reaches a hive of her own."""
-    hub, leaf = make_host("hub"), make_host("leaf")
-    for host in (hub, leaf):
-        operator_of(keeper, host)
-        keeper.ok("hive", "add", host.name, "--address", host.address, "--user", "ada", "--yes")
-    before = hub.listing()
+def test_a_queen_on_a_control_node(duo: Duo, make_host) -> None:
+    """The keeper's commands reach her through a tunnel, and she reaches the hosts by herself.
+
+    The tunnel is cut and comes back; the stream that she holds meanwhile is whole.
+    """
+    duo.until_serving()
+    whole, before = duo.answer(), duo.lives()
+    keeper, hub = duo.keeper, make_host("hub")
+    allow(keeper, hub)
+    keeper.ok("hive", "add", "hub", "--address", hub.address, "--user", "ada", "--yes")
+    nothing = hub.listing()
     keeper.ok("queen", "install", "--host", "hub", "--offline")
+    refused = keeper.rbee("queen", "start", "--host", "hub")
+    assert refused.returncode == 7
+    assert "rbee queen stop" in refused.stderr
+    keeper.ok("queen", "stop")
     keeper.ok("queen", "start", "--host", "hub")
     status = keeper.document("queen", "status", "--host", "hub")
     assert (status["running"], status["linked"]) == (True, True)
-    keeper.ok("hive", "install", "leaf", "--offline")
-    leaf.give_model(demo_model)
-    keeper.ok("pool", "models", "register", MODEL, "/home/ada/model.gguf", "--host", "leaf")
-    spawn = ("pool", "worker", "spawn", "cpu", "--host", "leaf", "--model", MODEL)
-    keeper.ok(*spawn, "--ctx", "512", "--slots", "1")
-    words = ("infer", "-m", MODEL, "-p", "One, two,", "--temperature", "0", "--seed", "1")
-    text = keeper.ok(*words, "--max-tokens", "8")
-    assert text.strip()
+    keeper.ok("hive", "start", "left", "right")
+    duo.until_serving()
+    assert duo.lives() == before
+    assert keeper.ok(*LONG_ANSWER) == whole
+    stream = duo.stream()
     hub.link(up=False)
     assert keeper.rbee("ps", timeout=60).returncode == 5
     hub.link(up=True)
     until(lambda: keeper.rbee("ps").returncode == 0, 30.0)
-    assert keeper.ok(*words, "--max-tokens", "8") == text
-    keeper.ok("hive", "uninstall", "leaf", "--yes")
+    assert stream.rest() == whole
+    duo.until_serving()
     keeper.ok("queen", "uninstall", "--host", "hub", "--yes")
-    assert hub.listing() == before
+    assert hub.listing() == nothing
     assert keeper.rbee("ps").returncode == 5
+    keeper.ok("hive", "rm", "hub", "--yes")
+    keeper.ok("queen", "start")
+    duo.until_serving()
+    assert duo.lives() == before

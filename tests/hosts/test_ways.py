@@ -51,27 +51,6 @@ def test_through_a_jump_host(keeper: LiveFleet, inner) -> None:
 
 
 @pytest.mark.slow
-def test_update_switches_and_restarts(keeper: LiveFleet, inner) -> None:
-    """A host with another version gets ours beside it, is switched, restarted and taken back."""
-    data = inner.home / ".local/share/rbee"
-    ours = (data / "current").resolve().name
-    inner.sh(
-        f"cd {'/home/ada/.local/share/rbee'}; cp -a versions/{ours} versions/0.0.0-old;"
-        'sed -i \'s/"name": "[^"]*"/"name": "0.0.0-old"/\' versions/0.0.0-old/rbee-installed.json;'
-        f"ln -sfn versions/0.0.0-old current; rm -r versions/{ours}"
-    )
-    before = inner.sh("cat /home/ada/.local/state/rbee/run/hive.json")
-    keeper.ok("hive", "update", "inner", "--offline", "--drain", "5")
-    assert (data / "current").readlink() == Path("versions") / ours
-    assert sorted(path.name for path in (data / "versions").iterdir()) == ["0.0.0-old", ours]
-    assert inner.sh("cat /home/ada/.local/state/rbee/run/hive.json") != before
-    nodes = keeper.document("hive", "ls")["nodes"]
-    assert [node["state"] for node in nodes] == ["online"]
-    again = keeper.rbee("hive", "update", "inner", "--offline")
-    assert (again.returncode, "is installed already" in again.stderr) == (0, True)
-
-
-@pytest.mark.slow
 def test_uninstall_tidies_the_jump_host_too(keeper: LiveFleet, inner) -> None:
     """The queen's lines go from the host and from the one on the way; the operator's stay."""
     keeper.ok("hive", "uninstall", "inner", "--yes")

@@ -396,6 +396,20 @@ async def test_a_model_moves_to_another_host_when_its_own_is_gone(caller, text):
         await caller.until(lambda: len(one.workers) + len(two.workers) == 1, timeout=10)
 
 
+async def test_a_forgotten_host_brings_its_worker_back(caller, text):
+    """Removed and registered again, its worker still stands behind its wish: no second is begun."""
+    async with FakeHive("node-1") as hive:
+        await caller.register(hive)
+        await caller.http.post("/v2/workers", json={"model": "demo", "node_id": "node-1"})
+        await caller.until(lambda: len(hive.workers) == 1)
+        await caller.http.delete("/v2/nodes/node-1")
+        await caller.until(lambda: not caller.queen.registry.workers)
+        await caller.register(hive)
+        job = await caller.submit()
+        assert text(await caller.events(job["job_id"])) == answer("hello bees", 12)
+        assert len(hive.spawns) == 1
+
+
 async def test_a_restarted_queen_waits_for_her_hosts(places, hive, call):
     """A worker that no wish stands behind is found again before another is started for a task."""
     await hive.add(FakeWorker("by-hand"))

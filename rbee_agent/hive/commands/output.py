@@ -60,7 +60,7 @@ def say_models(files: Sequence[ModelFile]) -> None:
 
 
 class Progress:
-    """Something that takes a while, on stderr: a rewritten line on a terminal, else one a phase."""
+    """Something that takes a while, on stderr: a rewritten line on a terminal, else one a tenth."""
 
     def __init__(self) -> None:
         self._tty = sys.stderr.isatty()
@@ -68,6 +68,10 @@ class Progress:
 
     def __call__(self, progress: PullProgress) -> None:
         """A download went on."""
+        if not self._tty and progress.total:
+            tenths = 10 * progress.done // progress.total
+            self.show(f"{progress.model}: {progress.phase} {10 * tenths} %")
+            return
         share = f" {progress.done / progress.total:4.0%}" if progress.total else ""
         rate = f" {progress.bytes_per_s / 1024**2:.1f} MiB/s" if progress.bytes_per_s else ""
         self.show(f"{progress.model}: {progress.phase}", share + rate)

@@ -66,7 +66,16 @@ def status(agent: str) -> dict[str, Any]:
         kept = "supervisor"
     if record is None:
         return {"running": False, "kept": kept}
-    return {"running": True, "kept": kept, **record}
+    return {"running": True, "kept": kept, "stale": stale(record), **record}
+
+
+def stale(record: dict[str, Any]) -> bool:
+    """Whether an agent was started before ``current`` was switched to the version of now."""
+    try:
+        switched = places.current().lstat().st_mtime
+    except OSError:
+        return False
+    return float(record.get("start_time", switched)) < switched - 1.0
 
 
 def start(agent: str, env: dict[str, str], timeout: float) -> dict[str, Any]:
@@ -79,7 +88,7 @@ def start(agent: str, env: dict[str, str], timeout: float) -> dict[str, Any]:
         raise Failed("rbee is not installed here: run `rbee hive install`", "NOT_FOUND")
     found = record_of(agent)
     if found is not None:
-        return {**with_token(agent, found), "already": True}
+        return {**with_token(agent, found), "already": True, "stale": stale(found)}
     log = log_path(agent)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     offset = log.stat().st_size if log.exists() else 0
@@ -93,7 +102,7 @@ def start(agent: str, env: dict[str, str], timeout: float) -> dict[str, Any]:
     while time.monotonic() < deadline:
         found = record_of(agent)
         if found is not None:
-            return {**with_token(agent, found), "already": False}
+            return {**with_token(agent, found), "already": False, "stale": False}
         if child is not None and child.poll() is not None:
             break
         time.sleep(_LOOK_S)

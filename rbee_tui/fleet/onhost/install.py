@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rbee_tui.fleet.bootstrap import gist
 from rbee_tui.fleet.onhost import places
 from rbee_tui.fleet.onhost.places import Failed
 
@@ -91,7 +92,7 @@ def fill(folder: Path, arguments: dict[str, Any]) -> str | None:
     if engine:
         wheels = [f"{wheels[0]}[llama]", str(incoming / str(llama))]
     # Compiling every module takes longer than all the rest, and most are never imported.
-    command = [*pip, "install", "--quiet", "--no-compile", *source]
+    command = [*pip, "install", "--progress-bar", "off", "--no-compile", *source]
     command += ["--constraint", str(constraints), *wheels]
     run(command, "installing the packages")
     places.step("looking whether it runs")
@@ -137,7 +138,7 @@ def compile_llama(
     env = {**os.environ, "CMAKE_ARGS": str(arguments.get("cmake") or "")}
     run(
         [
-            *[*pip, "wheel", "--quiet", "--no-deps", *source, "--wheel-dir", str(built)],
+            *[*pip, "wheel", "--verbose", "--no-deps", *source, "--wheel-dir", str(built)],
             *["--constraint", str(constraints), str(arguments["llama_requirement"])],
         ],
         "compiling llama.cpp",
@@ -154,7 +155,7 @@ def run(command: list[str], what: str, env: dict[str, str] | None = None) -> str
     Raises:
         Failed: with its last lines and what they mean.
     """
-    done = subprocess.run(
+    child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -162,11 +163,18 @@ def run(command: list[str], what: str, env: dict[str, str] | None = None) -> str
         text=True,
         errors="replace",
         env=env,
-        check=False,
     )
-    if done.returncode != 0:
-        raise Failed(f"{what} failed: {meaning(done.stdout)}")
-    return done.stdout
+    said = []
+    assert child.stdout is not None  # noqa: S101 - Popen was given a pipe
+    with child.stdout as lines:
+        for line in lines:
+            said.append(line)
+            shown = gist(line)
+            if shown:
+                places.step(*shown)
+    if child.wait() != 0:
+        raise Failed(f"{what} failed: {meaning(''.join(said))}")
+    return "".join(said)
 
 
 def meaning(text: str) -> str:
@@ -222,4 +230,5 @@ def main(arguments: dict[str, Any]) -> int:
         return places.perform(places.begin)
     if arguments.get("clear"):
         return places.perform(clear_incoming)
+    places.end_with_the_keeper()
     return places.perform(lambda: install(arguments))

@@ -38,6 +38,7 @@ def look(hive_port: int) -> dict[str, Any]:
         "backend": backend(),
         "time": time.time(),
         "installed": installed(),
+        "versions": versions(),
         "hive": daemon.status("hive"),
         "systemd": daemon.systemd_usable(),
     }
@@ -119,6 +120,11 @@ def installed() -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return said
+
+
+def versions() -> list[str]:
+    """The names of the versions that lie there whole, in use or not."""
+    return sorted(path.parent.name for path in places.data().glob(f"versions/*/{places.WHOLE}"))
 
 
 def _compiler(name: str, folder: str) -> bool:

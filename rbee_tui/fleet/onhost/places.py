@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,9 +100,24 @@ def begin() -> dict[str, Any]:
     return {}
 
 
-def step(text: str, **more: Any) -> None:
-    """Tell the keeper what is being done."""
-    _say({"step": text, **more})
+def end_with_the_keeper() -> None:
+    """From now on a keeper who is gone ends this program, and every process that it started."""
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+
+
+def _wait_for_the_end() -> None:
+    waiting = select.poll()
+    # No events of interest: that the other end of the pipe was closed is told all the same.
+    waiting.register(sys.stdout.fileno(), 0)
+    waiting.poll()
+    os.killpg(0, signal.SIGTERM)
+
+
+def step(text: str, detail: str = "") -> None:
+    """Tell the keeper what is being done, and how far it is."""
+    _say({"step": text, "detail": detail})
 
 
 def perform(work: Callable[[], Any]) -> int:

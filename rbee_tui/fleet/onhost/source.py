@@ -64,7 +64,7 @@ def wheel(arguments: dict[str, Any]) -> dict[str, Any]:
     python = str(tools / "bin" / "python")
     places.step("building the wheel")
     command = [python, "-m", "pip", "--no-input", "--disable-pip-version-check", "wheel"]
-    command += ["--quiet", "--no-deps", *sources, "--wheel-dir", str(places.incoming())]
+    command += ["--no-deps", *sources, "--wheel-dir", str(places.incoming())]
     install.run([*command, str(folder())], "building the wheel")
     built = max(places.incoming().glob("rbee-*.whl"), key=lambda path: path.stat().st_mtime)
     return {"wheel": built.name, "commit": found["commit"]}
@@ -76,6 +76,7 @@ def _git(*words: str) -> str:
 
 def main(arguments: dict[str, Any]) -> int:
     """``do``: pull, status or wheel."""
+    places.end_with_the_keeper()
     work = {
         "pull": lambda: pull(arguments.get("url")),
         "status": status,
