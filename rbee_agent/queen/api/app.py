@@ -12,6 +12,7 @@ from rbee_agent.http.middleware import ERROR_SHAPE, bearer, correlate, refuse_we
 from rbee_agent.queen.api import fleet, hosts, meta, models, policy, tasks
 from rbee_agent.queen.api.anthropic import routes as anthropic
 from rbee_agent.queen.api.dialects import in_its_shape, refusal_of
+from rbee_agent.queen.api.llamacpp import routes as llamacpp
 from rbee_agent.queen.api.ollama import routes as ollama
 from rbee_agent.queen.api.openai import routes as openai
 from rbee_agent.queen.api.openapi import document
@@ -22,7 +23,7 @@ from rbee_agent.wire.versions import check_peer
 
 def all_routes() -> list[Route]:
     """Every route of the queen."""
-    rooms = (tasks, fleet, hosts, models, policy, meta, openai, anthropic, ollama)
+    rooms = (tasks, fleet, hosts, models, policy, meta, openai, anthropic, ollama, llamacpp)
     routes = [route for room in rooms for route in room.ROUTES]
     described = document([*routes, _openapi_route(_never)])
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from rbee_agent.errors import RbeeError
 from rbee_agent.http.errors import error_response
 from rbee_agent.queen.api.anthropic.refusals import refusal as anthropic_refusal
+from rbee_agent.queen.api.llamacpp.refusals import refusal as llamacpp_refusal
 from rbee_agent.queen.api.ollama.refusals import refusal as ollama_refusal
 from rbee_agent.queen.api.openai.refusals import refusal as openai_refusal
 
@@ -18,6 +19,8 @@ REFUSALS: dict[str, Refusal] = {
     "/v1/": openai_refusal,
     "/v1/messages": anthropic_refusal,
     "/api/": ollama_refusal,
+    **dict.fromkeys(("/completion", "/tokenize", "/detokenize"), llamacpp_refusal),
+    **dict.fromkeys(("/apply-template", "/props", "/slots"), llamacpp_refusal),
 }
 """By the beginning of the path; the longest one that fits decides."""
 

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from rbee_agent import __version__
 from rbee_agent.errors import CODES
+from rbee_agent.queen.api.dialects import refusal_of
 from rbee_agent.queen.api.routes import Route
 
 _REF = "#/components/schemas/{model}"
@@ -130,12 +131,14 @@ def _responses(route: Route) -> dict[str, Any]:
 def _schema(kind: type[Any]) -> dict[str, Any]:
     if issubclass(kind, BaseModel):
         return {"$ref": _REF.format(model=kind.__name__)}
-    return {"type": "object"}
+    if kind is list:
+        return {"type": "array"}
+    return {"type": "object"} if kind is dict else {}
 
 
 def _error_of(route: Route) -> dict[str, Any]:
     """Our own shape on /v2; the APIs that we speak for others have theirs."""
-    if route.path.startswith(("/v1/", "/api/")):
+    if refusal_of(route.path) is not None:
         return {"type": "object"}
     return {"$ref": _REF.format(model="Error")}
 

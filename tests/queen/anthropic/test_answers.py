@@ -183,6 +183,25 @@ async def test_what_a_conversation_becomes(client, worker):
     assert (job.tool_choice.mode, job.tool_choice.parallel) == ("required", False)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": [None], "text": "x"}],
+        [{"type": "tool_use", "id": "c", "name": "f", "input": {}}],
+        [{"type": "text"}],
+        ["x"],
+        7,
+    ],
+    ids=str,
+)
+async def test_odd_blocks_are_refused(caller, worker, content):
+    """Whatever stands in a message, the answer is a 400 that says where."""
+    body = {**ASK, "messages": [{"role": "user", "content": content}]}
+    reply = await caller.http.post("/v1/messages", json=body)
+    assert reply.status_code == 400
+    assert "messages" in reply.json()["error"]["message"]
+
+
 async def test_the_counter_says_what_the_bill_says(client, worker):
     """Without generating anything."""
     counted = await client.messages.count_tokens(model="demo", messages=ASK["messages"])

@@ -40,7 +40,7 @@ _KEEP = (
 _MODEL = "a name of `/api/tags`; `:latest` may stand behind it"
 
 
-class ModelBody(Contract):
+class OllamaModelBody(Contract):
     """What every request about a model has."""
 
     model: str = Field(min_length=1, max_length=MAX_NAME, description=_MODEL)
@@ -53,7 +53,7 @@ class ModelBody(Contract):
         return None if self.keep_alive is None else seconds(self.keep_alive)
 
 
-class AnswerBody(ModelBody):
+class AnswerBody(OllamaModelBody):
     """What both kinds of generation share."""
 
     stream: bool = Field(True, description="lines of JSON; not given: true, as at Ollama")
@@ -155,7 +155,7 @@ class Tool(Contract):
     function: ToolFunction
 
 
-class ChatBody(AnswerBody):
+class OllamaChatBody(AnswerBody):
     """The body of ``POST /api/chat``."""
 
     messages: list[Turn] = Field([], description="none: load the model, or unload it")
@@ -174,7 +174,7 @@ class ChatBody(AnswerBody):
         return task_named(fields, NAMES)
 
 
-class GenerateBody(AnswerBody):
+class OllamaGenerateBody(AnswerBody):
     """The body of ``POST /api/generate``."""
 
     prompt: str = Field("", description="empty: load the model, or unload it")
@@ -182,7 +182,7 @@ class GenerateBody(AnswerBody):
     raw: bool = Field(False, description="no chat template: the prompt as it is")
 
     @model_validator(mode="after")
-    def _raw_has_no_system(self) -> GenerateBody:
+    def _raw_has_no_system(self) -> OllamaGenerateBody:
         if self.raw and self.system:
             raise ValueError("system belongs to the chat template, which raw does without")
         return self
@@ -201,7 +201,7 @@ class GenerateBody(AnswerBody):
         return task_named({**fields, "workload": "chat", "messages": messages}, NAMES)
 
 
-class EmbedBody(ModelBody):
+class OllamaEmbedBody(OllamaModelBody):
     """The body of ``POST /api/embed``."""
 
     input: str | list[str] = Field(description="one text or several")
@@ -212,7 +212,7 @@ class EmbedBody(ModelBody):
         return [self.input] if isinstance(self.input, str) else self.input
 
 
-class OldEmbedBody(ModelBody):
+class OllamaEmbeddingsBody(OllamaModelBody):
     """The body of ``POST /api/embeddings``."""
 
     prompt: str = Field(description="one text")
@@ -223,7 +223,7 @@ class OldEmbedBody(ModelBody):
         return [self.prompt]
 
 
-class ShowBody(Contract):
+class OllamaShowBody(Contract):
     """The body of ``POST /api/show``."""
 
     model: str = Field(min_length=1, max_length=MAX_NAME, description=_MODEL)

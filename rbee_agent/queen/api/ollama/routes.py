@@ -22,12 +22,12 @@ from rbee_agent.queen.api.ollama.body import (
     GENERATE_REFUSED,
     SHOW_REFUSED,
     AnswerBody,
-    ChatBody,
-    EmbedBody,
-    GenerateBody,
-    ModelBody,
-    OldEmbedBody,
-    ShowBody,
+    OllamaChatBody,
+    OllamaEmbedBody,
+    OllamaEmbeddingsBody,
+    OllamaGenerateBody,
+    OllamaModelBody,
+    OllamaShowBody,
 )
 from rbee_agent.queen.api.openai.fields import read_body
 from rbee_agent.queen.api.renaming import task_named
@@ -44,22 +44,22 @@ _ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504)
 async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a conversation."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    body = read_body(ChatBody, CHAT_REFUSED, raw, api=API)
+    body = read_body(OllamaChatBody, CHAT_REFUSED, raw, api=API)
     return await _answer(request, body, empty=not body.messages)
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
     """Answer a prompt."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    body = read_body(GenerateBody, GENERATE_REFUSED, raw, api=API)
+    body = read_body(OllamaGenerateBody, GENERATE_REFUSED, raw, api=API)
     return await _answer(request, body, empty=not body.prompt)
 
 
 async def _answer(
-    request: web.Request, body: ChatBody | GenerateBody, *, empty: bool
+    request: web.Request, body: OllamaChatBody | OllamaGenerateBody, *, empty: bool
 ) -> web.StreamResponse:
     queen = queen_of(request)
-    words = Words(body.model, isinstance(body, ChatBody), thinking=body.think is not False)
+    words = Words(body.model, isinstance(body, OllamaChatBody), thinking=body.think is not False)
     model = _prepared(request, body)
     if empty:
         return await _load_or_unload(request, body, words, model)
@@ -89,16 +89,18 @@ async def _load_or_unload(
 async def embed(request: web.Request) -> web.Response:
     """One vector for each input."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    return await _embed(request, read_body(EmbedBody, EMBED_REFUSED, raw, api=API))
+    return await _embed(request, read_body(OllamaEmbedBody, EMBED_REFUSED, raw, api=API))
 
 
 async def embeddings(request: web.Request) -> web.Response:
     """The vector of one prompt: the older route."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    return await _embed(request, read_body(OldEmbedBody, EMBED_REFUSED, raw, api=API))
+    return await _embed(request, read_body(OllamaEmbeddingsBody, EMBED_REFUSED, raw, api=API))
 
 
-async def _embed(request: web.Request, body: EmbedBody | OldEmbedBody) -> web.Response:
+async def _embed(
+    request: web.Request, body: OllamaEmbedBody | OllamaEmbeddingsBody
+) -> web.Response:
     model = _prepared(request, body)
     fields = {"model": model, "workload": "embedding", "inputs": body.texts, **wishes(request)}
     async with answering(request, [task_named(fields, {"inputs": "input"})]) as answer:
@@ -106,7 +108,7 @@ async def _embed(request: web.Request, body: EmbedBody | OldEmbedBody) -> web.Re
         rows = [row for piece in pieces if isinstance(piece, Data) for row in piece.data]
         vectors = [row["embedding"] for row in sorted(rows, key=lambda row: int(row["index"]))]
         said: dict[str, Any] = {"embedding": vectors[0]}
-        if isinstance(body, EmbedBody):
+        if isinstance(body, OllamaEmbedBody):
             end = next(piece for piece in pieces if isinstance(piece, EndFrame))
             names = ("total_duration", "load_duration", "prompt_eval_count")
             costs = bill(answer, end)
@@ -114,7 +116,7 @@ async def _embed(request: web.Request, body: EmbedBody | OldEmbedBody) -> web.Re
         return json_response(said, headers=answer.headers(answer.queen.clock.monotonic()))
 
 
-def _prepared(request: web.Request, body: ModelBody) -> str:
+def _prepared(request: web.Request, body: OllamaModelBody) -> str:
     """The model's id; what the request says of its context and its idling is looked after.
 
     Raises:
@@ -156,7 +158,7 @@ async def ps(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """One model; its template where a worker has it."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    body = read_body(ShowBody, SHOW_REFUSED, raw, api=API)
+    body = read_body(OllamaShowBody, SHOW_REFUSED, raw, api=API)
     queen = queen_of(request)
     name = queen.catalog.resolve(models.plain_name(queen, body.model), who_of(request))
     words = None
@@ -194,10 +196,15 @@ def _made(path: str, handler: Any, summary: str, body: type) -> Route:
 
 
 ROUTES = [
-    _made("/api/chat", chat, "Answer a conversation, as Ollama does", ChatBody),
-    _made("/api/generate", generate, "Answer a prompt, as Ollama does", GenerateBody),
-    _made("/api/embed", embed, "Vectors of texts, as Ollama gives them", EmbedBody),
-    _made("/api/embeddings", embeddings, "The vector of a text, as Ollama gave it", OldEmbedBody),
+    _made("/api/chat", chat, "Answer a conversation, as Ollama does", OllamaChatBody),
+    _made("/api/generate", generate, "Answer a prompt, as Ollama does", OllamaGenerateBody),
+    _made("/api/embed", embed, "Vectors of texts, as Ollama gives them", OllamaEmbedBody),
+    _made(
+        "/api/embeddings",
+        embeddings,
+        "The vector of a text, its older route",
+        OllamaEmbeddingsBody,
+    ),
     Route("GET", "/api/tags", tags, READ, "Models, as Ollama lists them", answer=dict),
     Route("GET", "/api/ps", ps, READ, "Loaded models, as Ollama lists them", answer=dict),
     Route(
@@ -206,7 +213,7 @@ ROUTES = [
         show,
         READ,
         "One model, as Ollama shows it",
-        body=ShowBody,
+        body=OllamaShowBody,
         answer=dict,
         errors=_ERRORS,
     ),

@@ -1,0 +1,145 @@
+"""llama.cpp's own routes on a real queen and worker, and one text through every API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from rbee_agent.client import SyncQueenClient
+from rbee_agent.contracts.tasks import TaskRequest
+from tests.clients.conftest import Served
+
+pytestmark = pytest.mark.model
+
+TEXT = "Grüße, 🐝! The bees are \u200bbusy."
+
+
+@pytest.fixture
+def http(served: Served) -> Iterator[httpx.Client]:
+    """Plain HTTP, as scripts for llama.cpp's server use it."""
+    headers = {"Authorization": f"Bearer {served.key}"}
+    with httpx.Client(base_url=served.url, headers=headers, timeout=60) as made:
+        yield made
+
+
+def test_tokens_there_and_back(http: httpx.Client) -> None:
+    """Text of several bytes a character survives, and its pieces are its bytes."""
+    ids = http.post("/tokenize", json={"content": TEXT}).json()["tokens"]
+    pieces = http.post("/tokenize", json={"content": TEXT, "with_pieces": True}).json()["tokens"]
+    back = http.post("/detokenize", json={"tokens": ids}).json()["content"]
+
+    assert back == TEXT
+    assert [one["id"] for one in pieces] == ids
+    whole = b"".join(
+        one["piece"].encode() if isinstance(one["piece"], str) else bytes(one["piece"])
+        for one in pieces
+    )
+    assert whole.decode() == TEXT
+
+
+def test_a_templated_prompt_is_what_a_chat_reads(http: httpx.Client, served: Served) -> None:
+    """The template's text through /completion is the chat's answer, and as many tokens."""
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    prompt = http.post("/apply-template", json={"messages": messages}).json()["prompt"]
+    props = http.get("/props").json()
+
+    assert "<|im_start|>user\nWhy is the sky blue?<|im_end|>" in prompt
+    assert "<|im_start|>" in props["chat_template"]
+    assert props["total_slots"] >= 1
+
+
+def test_a_completion_has_timings(http: httpx.Client) -> None:
+    """Streamed and whole are the same text; the figures are measured ones."""
+    body = {"prompt": "Once upon a time", "n_predict": 12, "temperature": 0}
+    whole = http.post("/completion", json=body).json()
+    streamed = http.post("/completion", json={**body, "stream": True}).text
+    chunks = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: ")]
+
+    assert "".join(chunk["content"] for chunk in chunks) == whole["content"]
+    assert whole["timings"]["predicted_n"] == 12
+    assert whole["timings"]["predicted_ms"] > 0
+    assert chunks[-1]["stop"] is True
+
+
+def test_a_cached_prompt_is_not_read_again(http: httpx.Client) -> None:
+    """`cache_prompt` finds what was read before; `false` reads it anew."""
+    prompt = "In a garden far away " * 20
+    body = {"prompt": prompt, "n_predict": 2, "temperature": 0}
+    http.post("/completion", json=body)
+    warm = http.post("/completion", json=body).json()["timings"]
+    cold = http.post("/completion", json={**body, "cache_prompt": False}).json()["timings"]
+
+    assert warm["cache_n"] > 50
+    assert cold["cache_n"] == 0
+    assert cold["prompt_n"] == warm["cache_n"] + warm["prompt_n"]
+
+
+def test_a_stop_string_is_named(http: httpx.Client) -> None:
+    """What ended the text is said, and is not a part of it."""
+    body = {"prompt": "Once upon a time", "n_predict": 24, "temperature": 0}
+    text = http.post("/completion", json=body).json()["content"]
+    word = text.split()[4]
+    said = http.post("/completion", json={**body, "stop": ["never said", word]}).json()
+
+    assert (said["stop_type"], said["stopping_word"]) == ("word", word)
+    assert said["content"] == text[: text.index(word)]
+
+
+def test_one_prompt_through_every_api_is_one_text(http: httpx.Client, served: Served) -> None:
+    """At temperature 0 /v2, /v1, /completion and /api say the same behind the same prompt."""
+    prompt, limit = "The three primary colours are", 16
+    with SyncQueenClient(served.url, served.key) as queen:
+        request = TaskRequest(model=served.model, prompt=prompt, max_tokens=limit, temperature=0)
+        ours = queen.run(request, timeout=60).text
+    v1 = {"model": served.model, "prompt": prompt, "max_tokens": limit, "temperature": 0}
+    llama = {"prompt": prompt, "n_predict": limit, "temperature": 0}
+    api = {
+        "model": served.model,
+        "prompt": prompt,
+        "raw": True,
+        "stream": False,
+        "options": {"num_predict": limit, "temperature": 0},
+    }
+
+    assert {
+        "v1": http.post("/v1/completions", json=v1).json()["choices"][0]["text"],
+        "llama.cpp": http.post("/completion", json=llama).json()["content"],
+        "api": http.post("/api/generate", json=api).json()["response"],
+    } == {"v1": ours, "llama.cpp": ours, "api": ours}
+
+
+def test_one_conversation_through_every_api_is_one_text(http: httpx.Client, served: Served) -> None:
+    """The same for chats: /v2, OpenAI's two routes, Anthropic's and Ollama's."""
+    messages = [{"role": "user", "content": "Name three colours."}]
+    with SyncQueenClient(served.url, served.key) as queen:
+        request = TaskRequest(
+            model=served.model, workload="chat", messages=messages, max_tokens=16, temperature=0
+        )
+        ours = queen.run(request, timeout=60).text
+    exact = {"model": served.model, "temperature": 0}
+    chat = http.post(
+        "/v1/chat/completions", json={**exact, "messages": messages, "max_tokens": 16}
+    ).json()
+    responses = http.post(
+        "/v1/responses", json={**exact, "input": messages, "max_output_tokens": 16}
+    ).json()
+    anthropic = http.post(
+        "/v1/messages", json={**exact, "messages": messages, "max_tokens": 16}
+    ).json()
+    ollama = http.post(
+        "/api/chat",
+        json={
+            "model": served.model,
+            "messages": messages,
+            "stream": False,
+            "options": {"temperature": 0, "num_predict": 16},
+        },
+    ).json()
+
+    assert chat["choices"][0]["message"]["content"] == ours
+    assert responses["output"][-1]["content"][0]["text"] == ours
+    assert anthropic["content"][0]["text"] == ours
+    assert ollama["message"]["content"] == ours
