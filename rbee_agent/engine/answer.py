@@ -55,6 +55,11 @@ class Answer:
         return 0 if self._parser is None else self._parser.calls
 
     @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended it, if one did."""
+        return self._text.stopped_by
+
+    @property
     def holding(self) -> bool:
         """Whether text was taken of which it is not certain yet what it is."""
         if self._parser is not None and self._parser.holding:

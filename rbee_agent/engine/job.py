@@ -160,6 +160,7 @@ class Job:
                 decode_time_ms=round((now - prefilled) * 1000),
                 first_token_ms=None if first is None else round((first - self._began) * 1000),
                 finish_reason=self._reason(),
+                stop_sequence=self._answer.stopped_by,
                 exact_profile=profile,
             )
         )

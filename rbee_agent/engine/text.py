@@ -20,6 +20,8 @@ class TextStream:
         self._held = ""
         self.stopped = False
         """A stop string was found: nothing more will be shown."""
+        self.stopped_by: str | None = None
+        """Which one."""
 
     @property
     def holding(self) -> bool:
@@ -31,10 +33,11 @@ class TextStream:
         if self.stopped:
             return ""
         text = self._held + self._decoder.decode(piece)
-        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if found:
+            at, self.stopped_by = min(found)
             self.stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[:at]
         if self._decoder.getstate()[0] or any(_may_begin(text, stop) for stop in self._stop):
             self._held = text
             return ""

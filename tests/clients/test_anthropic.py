@@ -110,6 +110,41 @@ def test_counted_tokens_are_the_billed_ones(served: Served, client: anthropic.An
     assert counted.input_tokens == usage.input_tokens + usage.cache_read_input_tokens
 
 
+def test_a_stop_sequence_is_named(served: Served, client: anthropic.Anthropic) -> None:
+    """What ended the answer is said, and is not a part of it."""
+    text = client.messages.create(**ask(served)).content[0].text
+    word = text.split()[3]
+
+    said = client.messages.create(**ask(served, stop_sequences=["never said", word]))
+
+    assert said.stop_reason == "stop_sequence"
+    assert said.stop_sequence == word
+    assert said.content[0].text == text[: text.index(word)]
+
+
+def test_a_tool_that_must_be_used(served: Served, client: anthropic.Anthropic) -> None:
+    """Under grammar the call is the named tool's, and its input has the schema's shape."""
+    asked = ask(
+        served,
+        max_tokens=48,
+        tools=[WEATHER],
+        tool_choice={"type": "tool", "name": "get_weather"},
+        messages=[{"role": "user", "content": "Weather in Paris?"}],
+    )
+
+    said = client.messages.create(**asked)
+    with client.messages.stream(**asked) as stream:
+        streamed = stream.get_final_message()
+
+    (call,) = [block for block in said.content if block.type == "tool_use"]
+    assert said.stop_reason == "tool_use"
+    assert call.name == "get_weather"
+    assert set(call.input) == {"city"}
+    assert [(b.name, b.input) for b in streamed.content if b.type == "tool_use"] == [
+        (call.name, call.input)
+    ]
+
+
 def test_a_tool_result_goes_back(served: Served, client: anthropic.Anthropic) -> None:
     """A conversation with a call and its result is answered."""
     said = client.messages.create(
