@@ -170,7 +170,7 @@ class Actions:
                 self.say(f"there is no place to {verb.title} to", severe=True)
                 return
             options = [Option(c.value, c.name, c.help) for c in choices]
-            title = f"{verb.title} {target.id}: {verb.ask.title}"
+            title = f"{verb.title} {verb.about(target)}: {verb.ask.title}"
             picked = await self._app.push_screen_wait(Picker(title, options))
             if picked is None:
                 return
@@ -188,7 +188,7 @@ class Actions:
             lines += [" ", ((f"$ {command}", "muted"),)]
         harmful = verb.danger in (Danger.DESTROYS, Danger.ERASES)
         question = Question(
-            f"{verb.title} {target.id}?",
+            f"{verb.title} {verb.about(target)}?",
             lines,
             (
                 Answer("do", verb.title, "y", danger=harmful),

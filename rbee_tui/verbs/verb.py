@@ -101,6 +101,8 @@ class Verb:
     refuses: Callable[[Target], str | None] = lambda _target: None
     """Why it makes no sense for this target now; None: it does."""
     ask: Ask | None = None
+    about: Callable[[Target], str] = lambda target: target.id
+    """What the question names, where it is not the target itself."""
 
 
 def rbee(*words: str) -> str:

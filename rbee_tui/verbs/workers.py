@@ -267,6 +267,7 @@ SPAWN: Final = Verb(
     command=_spawn_command,
     run=_spawn,
     ask=Ask("place", "where?", _places_or_anywhere),
+    about=lambda target: f"of {_model(target)}",
 )
 STOP: Final = Verb(
     name="stop",
