@@ -8,10 +8,9 @@ import signal
 import subprocess
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +20,6 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from rbee_agent import __version__
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import EXIT_FAILED, EXIT_OK
 from rbee_tui.feed.live import LiveFeed, Timing
@@ -31,6 +29,7 @@ from rbee_tui.screens.base import FleetScreen
 from rbee_tui.screens.chat import Chat
 from rbee_tui.screens.commands import options, typed
 from rbee_tui.screens.commands import run as run_command
+from rbee_tui.screens.crash import write_crash
 from rbee_tui.screens.help import HelpScreen
 from rbee_tui.screens.names import NOUN_SCREENS, SCREENS
 from rbee_tui.screens.overview import Overview
@@ -40,7 +39,8 @@ from rbee_tui.screens.streams import StreamsScreen
 from rbee_tui.screens.table import Events, Hosts, Models, Sessions, TableScreen, Tasks, Workers
 from rbee_tui.state.link import LinkState
 from rbee_tui.state.view import View
-from rbee_tui.theming.files import Found, bundled_folder, choose, find_themes
+from rbee_tui.theming.files import bundled_folder, choose
+from rbee_tui.theming.live import LiveThemes
 from rbee_tui.widgets.dialog import Answer, Question
 from rbee_tui.widgets.picker import Picker
 
@@ -154,20 +154,17 @@ class RbeeApp(App[ExitCode]):
         self.actions = Actions(self, link)
         self._offered = False
         self._shown_at = 0.0
-        self.themes: Found = find_themes((bundled_folder(), *setup.theme_folders))
-        for theme_file in self.themes.themes.values():
-            self.register_theme(theme_file.theme())
-        name = choose(setup.theme, self.themes, no_color=setup.no_color)
+        self.themes = LiveThemes(self, (bundled_folder(), *setup.theme_folders))
+        name = choose(setup.theme, self.themes.found, no_color=setup.no_color)
         if name:
             self.theme = name
 
     def on_mount(self) -> None:
         """Connect, and keep the ages moving."""
-        for problem in self.themes.problems:
-            self.notify(problem, title="theme not used", severity="warning", markup=False)
+        self.themes.tell_problems()
         asked = self.setup.theme
-        if asked is not None and asked not in self.themes.themes:
-            known = ", ".join(self.themes.themes)
+        if asked is not None and asked not in self.themes.found.themes:
+            known = ", ".join(self.themes.found.themes)
             self.notify(f"{asked}: there are {known}", title="no such theme", markup=False)
         if not self.setup.live or self.link is None:
             return
@@ -254,6 +251,7 @@ class RbeeApp(App[ExitCode]):
     @work(group="palette", exclusive=True)
     async def action_command(self) -> None:
         """The `:` line at the bottom."""
+        self.themes.refresh()
         await self._pick(
             Picker("command", options(self), placeholder="a screen, a verb, a name",
                    typed=lambda text: typed(self, text), docked=True)
@@ -262,6 +260,7 @@ class RbeeApp(App[ExitCode]):
     @work(group="palette", exclusive=True)
     async def action_palette(self) -> None:
         """The palette in the middle."""
+        self.themes.refresh()
         await self._pick(
             Picker("everything", options(self), placeholder="search",
                    typed=lambda text: typed(self, text))
@@ -292,11 +291,7 @@ class RbeeApp(App[ExitCode]):
 
     def action_next_theme(self) -> None:
         """The next theme in the order of their names."""
-        names = sorted(self.themes.themes)
-        if names:
-            at = names.index(self.theme) if self.theme in names else -1
-            self.theme = names[(at + 1) % len(names)]
-            self.notify(self.themes.themes[self.theme].title or self.theme, markup=False, timeout=2)
+        self.notify(self.themes.next(), markup=False, timeout=2)
 
     @work(group="quit", exclusive=True)
     async def action_ask_to_quit(self) -> None:
@@ -346,19 +341,6 @@ class RbeeApp(App[ExitCode]):
         result = ExitCode(code)
         result.leave_agents = leave_agents
         self.exit(result)
-
-
-def write_crash(file: Path, at: float) -> str:
-    """Add the exception in flight to the file, readable for its owner only; says where it is."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        with file.open("a", encoding="utf-8") as out:
-            when = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-            out.write(f"--- {when} rbee {__version__}\n{traceback.format_exc()}\n")
-    except OSError as error:
-        return f"its traceback could not be written: {error}"
-    return f"the traceback is in {file}"
 
 
 def run(

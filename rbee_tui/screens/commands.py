@@ -30,7 +30,7 @@ def options(app: RbeeApp) -> list[Option]:
     found += [Option(f"do {name}", name, words) for name, words in _APP]
     found += [
         Option(f"theme {theme.name}", f"theme {theme.name}", theme.title)
-        for theme in app.themes.themes.values()
+        for theme in app.themes.found.themes.values()
     ]
     if not app.read_only:
         found += _verbs(app.view)

@@ -1,1 +1,1 @@
-"""Theme files: found, validated, loaded, watched."""
+"""Theme files: found, validated, loaded."""
