@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +15,10 @@ from rbee_agent.observe.correlation import current
 from rbee_agent.wire.sse import PING, encode
 from rbee_agent.wire.versions import version_headers
 
+VANISHED_MS = 30_000
+"""A reader whose host vanished acknowledges nothing: after so long its connection counts as broken
+(the system's own patience is a quarter of an hour). The pings see to it that there is something to
+acknowledge."""
 NEVER_BLOCKS = 32 * 1024
 """Below aiohttp's 64 KiB mark a write only fills the buffer."""
 
@@ -63,6 +69,7 @@ class SseWriter:
 
     async def __aenter__(self) -> Self:
         await self.response.prepare(self._request)
+        _give_up_on_the_vanished(self._request.transport)
         if self._ping_bytes is not None:
             self._pinger = asyncio.create_task(self._ping(self._ping_bytes))
         return self
@@ -116,3 +123,10 @@ class SseWriter:
                 await self.write(ping)
             except ConnectionResetError:
                 return
+
+
+def _give_up_on_the_vanished(transport: asyncio.Transport | None) -> None:
+    """Bound how long bytes may stay unacknowledged, where the system can."""
+    connection = transport.get_extra_info("socket") if transport is not None else None
+    if connection is not None and sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MS)

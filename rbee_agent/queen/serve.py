@@ -10,6 +10,7 @@ import sys
 
 from rbee_agent import __version__
 from rbee_agent.errors import Conflict
+from rbee_agent.http.capacity import most_requests, raise_file_limit
 from rbee_agent.http.server import Server
 from rbee_agent.models.catalog import builtin
 from rbee_agent.observe import logs
@@ -46,7 +47,9 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
             upstream_token=Secret(upstream) if upstream else None,
         )
     )
-    server = Server(make_app(queen, allowed_hosts=_names(settings)), shutdown_timeout=1.0)
+    most = most_requests(raise_file_limit())
+    app = make_app(queen, allowed_hosts=_names(settings), most=most)
+    server = Server(app, shutdown_timeout=1.0)
     try:
         await server.start(settings.host, settings.port, choose=CHOOSE_PORT)
     except BaseException:

@@ -31,7 +31,9 @@ def free_port() -> int:
 class QueenProcess:
     """``python -m rbee_agent.queen`` with a home of its own, on a port that stays the same."""
 
-    def __init__(self, home: Path, *flags: str) -> None:
+    def __init__(self, home: Path, *flags: str, files: int | None = None) -> None:
+        """Prepare it; `files`: the most that it may open."""
+        self._files = files
         self.port = free_port()
         self.home = home
         self.url = f"http://127.0.0.1:{self.port}"
@@ -47,6 +49,8 @@ class QueenProcess:
             "XDG_RUNTIME_DIR": str(self.home / "run"),
         }
         words = [sys.executable, "-m", "rbee_agent.queen", "--port", str(self.port), *self._flags]
+        if self._files is not None:
+            words = ["prlimit", f"--nofile={self._files}", *words]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *words, env=env, stdout=log, stderr=log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -12,6 +13,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from rbee_agent.errors import Conflict, Refused, Unavailable
+from rbee_agent.http.capacity import at_most
 from rbee_agent.http.middleware import correlate, refuse_web_pages
 from rbee_agent.http.server import Server, read_json_object
 from rbee_agent.http.sse import SseWriter
@@ -164,3 +166,52 @@ async def test_an_impossible_address_is_refused() -> None:
     """An address that is not ours is a sentence, not a traceback."""
     with pytest.raises(Refused, match="cannot listen on 192"):
         await Server(web.Application()).start("192.0.2.1", 0, choose="--host A")
+
+
+async def test_a_vanished_reader_is_given_up():
+    """Bytes of an event stream may stay unacknowledged for half a minute, not for fifteen."""
+    told = []
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        async with SseWriter(request) as writer:
+            assert request.transport is not None
+            connection = request.transport.get_extra_info("socket")
+            told.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        return writer.response
+
+    app = web.Application()
+    app.router.add_get("/", stream)
+    server = Server(app)
+    await server.start("127.0.0.1", 0, choose="--port N")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        await client.get("/")
+    await server.close()
+
+    assert told == [30_000]
+
+
+async def test_more_requests_than_it_may_hold_are_told_when():
+    """Beyond its bound a server refuses with a reason; one that leaves makes room for another."""
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def stay(_: web.Request) -> web.StreamResponse:
+        inside.set()
+        await leave.wait()
+        return web.Response()
+
+    app = web.Application(middlewares=[correlate, at_most(1)])
+    app.router.add_get("/", stay)
+    server = Server(app)
+    await server.start("127.0.0.1", 0, choose="--port N")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        first = asyncio.create_task(client.get("/"))
+        await inside.wait()
+        refused = await client.get("/")
+        leave.set()
+        assert (await first).status_code == 200
+        assert (await client.get("/")).status_code == 200
+    await server.close()
+
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "2"
+    assert refused.json()["error"]["code"] == "ADMISSION_REJECT"

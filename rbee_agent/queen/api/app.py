@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from aiohttp import web
 
 from rbee_agent.errors import Unavailable
+from rbee_agent.http.capacity import at_most
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import ERROR_SHAPE, bearer, correlate, refuse_web_pages
 from rbee_agent.queen.api import fleet, hosts, meta, models, policy, tasks
@@ -33,15 +34,23 @@ def all_routes() -> list[Route]:
     return [*routes, _openapi_route(openapi)]
 
 
-def make_app(queen: Queen, *, allowed_hosts: Collection[str] = ()) -> web.Application:
+def make_app(
+    queen: Queen, *, allowed_hosts: Collection[str] = (), most: int = 100_000
+) -> web.Application:
     """The application of one queen.
 
     Args:
         queen: who does the work.
         allowed_hosts: names beside loopback that requests may be addressed to.
+        most: requests and streams that she holds open at a time.
     """
     app = web.Application(
-        middlewares=[correlate, refuse_web_pages(allowed_hosts=allowed_hosts), peer_version],
+        middlewares=[
+            correlate,
+            at_most(most),
+            refuse_web_pages(allowed_hosts=allowed_hosts),
+            peer_version,
+        ],
         client_max_size=tasks.MAX_BODY,
     )
     app[QUEEN] = queen
