@@ -39,7 +39,7 @@ def main() -> None:
     params.n_batch = params.n_ubatch = max(CHUNK, SLOTS, 32)
     params.n_threads = params.n_threads_batch = THREADS
     params.kv_unified, params.swa_full, params.no_perf = False, True, True
-    params.flash_attn_type = 0
+    params.flash_attn_type = 1
     context = llama_cpp.llama_init_from_model(model, params)
     vocab = llama_cpp.llama_model_get_vocab(model)
     size = llama_cpp.llama_vocab_n_tokens(vocab)

@@ -23,6 +23,9 @@ from rbee_agent.settings.places import Places
 CONTEXT, CHUNK = 2560, 64
 START_S = 120.0
 TOKEN = "a-benchmark-token-of-its-own"
+_SERVER_PACKAGES = (
+    "fastapi", "uvicorn", "sse-starlette", "starlette-context", "pydantic-settings", "PyYAML",
+)  # fmt: skip
 _HERE = Path(__file__).parent
 
 
@@ -40,7 +43,8 @@ class Contestant:
     """Answered with 200 once it can work; empty: listening is enough."""
     token: str = ""
     body: Callable[[str, int, dict[str, Any]], dict[str, Any]] = lambda *_: {}
-    width: int = 64
+    widths: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """At how many streams it takes part."""
     announce: Callable[[int, list[str], int], Awaitable[asyncio.StreamWriter]] | None = None
 
     async def ready(self) -> Contestant:
@@ -129,11 +133,16 @@ def bare_loop(model: str, tokenizer: Contestant, slots: int) -> Contestant:
 
 def llama_cpp_server(model: str) -> Contestant:
     """llama-cpp-python's own server: one request at a time."""
-    port = _free_port()
+    port, folder = _free_port(), _server_packages()
     command = [sys.executable, "-m", "llama_cpp.server", "--model", model, "--port", str(port)]
     command += ["--n_ctx", str(CONTEXT), "--n_threads", str(_threads()), "--verbose", "False"]
-    command += ["--interrupt_requests", "False"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command += ["--interrupt_requests", "False", "--flash_attn", "True"]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+    )
 
     def body(text: str, tokens: int, _: dict[str, Any]) -> dict[str, Any]:
         said = {"prompt": text, "max_tokens": tokens, "temperature": 0, "stream": True}
@@ -141,7 +150,7 @@ def llama_cpp_server(model: str) -> Contestant:
 
     return Contestant(
         "llama_cpp.server", port, process, mark=b'"finish_reason": null', path="/v1/completions",
-        ready_path="/v1/models", body=body, width=8,
+        ready_path="/v1/models", body=body, widths=(1, 8),
     )  # fmt: skip
 
 
@@ -149,7 +158,7 @@ def llama_server(model: str, binary: str, slots: int) -> Contestant:
     """llama.cpp's own server."""
     port = _free_port()
     command = [binary, "-m", model, "--port", str(port), "-np", str(slots), "--no-webui"]
-    command += ["-c", str(CONTEXT * slots), "-t", str(_threads()), "-fa", "off", "-b", str(CHUNK)]
+    command += ["-c", str(CONTEXT * slots), "-t", str(_threads()), "-fa", "on", "-b", str(CHUNK)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def body(text: str, tokens: int, _: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +168,15 @@ def llama_server(model: str, binary: str, slots: int) -> Contestant:
     return Contestant(
         "llama-server", port, process, mark=b'"stop":false', path="/completion", body=body
     )
+
+
+def _server_packages() -> Path:
+    """Where pip has put the packages that llama_cpp.server needs and rbee does not."""
+    folder = Path(tempfile.gettempdir()) / f"rbee-bench-{os.getuid()}"
+    if not folder.is_dir():
+        command = [sys.executable, "-m", "pip", "install", "-qq", "--target", str(folder)]
+        subprocess.run([*command, *_SERVER_PACKAGES], check=True, timeout=300)
+    return folder
 
 
 def _get(url: str, token: str) -> bytes:

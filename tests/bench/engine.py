@@ -129,7 +129,7 @@ async def widths(contestants: Sequence[Contestant], rounds: int) -> None:
         for width in WIDTHS:
             order = contestants if turn % 2 == 0 else list(reversed(contestants))
             for one in order:
-                if width > one.width:
+                if width not in one.widths:
                     continue
                 streams = await together(one, width, TOKENS)
                 key = (one.name, width)
@@ -269,7 +269,7 @@ async def _strict_part(model: str, rounds: int) -> None:
 def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("widths", "long", "strict"))
     args = parser.parse_args()
     print(f"Context {CONTEXT}, chunk {CHUNK}, {args.rounds} rounds; median (least to greatest).\n")

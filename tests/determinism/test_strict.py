@@ -24,7 +24,7 @@ EVERY_LONG = 4
 """Of so many prompts one is long: attention changes its kernels with the number of cells."""
 SLOTS = 4
 MAX_TOKENS = 20
-PROOF_S = 300.0
+PROOF_S = 1800.0 if LONG else 800.0
 _WORDS = (Path(__file__).parent.parent.parent / "docs" / "architecture.md").read_text().split()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import random
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -331,3 +333,50 @@ def test_what_it_took_is_told(worker: Any) -> None:
     assert health["offload"].startswith("0/")
     assert 'rbee_engine_memory_bytes{use="kv"}' in lines
     assert 0 < float(lines.split("rbee_engine_decode_ratio ")[-1].split()[0]) <= 1
+
+
+def test_random_disconnects_leave_nothing_behind(worker: Any) -> None:
+    """Readers that hang up at any moment: their slots come back, the engine goes on."""
+    rng = random.Random(7)
+
+    def one(number: int) -> None:
+        body = {
+            "job_id": f"gone-{number}",
+            "prompt": "word " * rng.randrange(1, 200),
+            "max_tokens": rng.randrange(1, 40),
+            "strict": rng.random() < 0.5,
+            "sampling": {"temperature": 0.0, "ignore_eos": True},
+        }
+        stay = rng.randrange(0, 12)
+        for count, _ in enumerate(worker.frames(body)):
+            if count >= stay:
+                return
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    # Served behind whatever was still being given up.
+    assert worker.run(prompt="Hi", max_tokens=2)[-1][0] == "end"
+    health = worker.client.get("/health").json()
+    assert (health["slots_busy"], health["queued"]) == (0, 0)
+
+
+def test_a_reader_that_does_not_read_stalls_nobody(worker: Any) -> None:
+    """Its frames wait in a bounded buffer while the others get theirs."""
+    url = httpx.URL(worker.ready["url"])
+    body = json.dumps({"job_id": "slow", "prompt": "Once", "max_tokens": 400,
+                       "sampling": {"temperature": 0.0, "ignore_eos": True}})  # fmt: skip
+    with socket.create_connection((url.host, url.port)) as slow:
+        head = f"POST /execute HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        head += "Content-Type: application/json\r\n"
+        head += f"Authorization: {worker.client.headers['Authorization']}\r\n\r\n{body}"
+        slow.sendall(head.encode())
+        slow.recv(10)
+
+        frames = worker.run(prompt="Hello", max_tokens=30, sampling={"ignore_eos": True})
+
+        assert len(_ids(frames)) == 30
+    assert worker.run(prompt="Hi", max_tokens=2)[-1][0] == "end"
