@@ -38,6 +38,11 @@ def token(place: int) -> bytes:
     ).encode()
 
 
+def asked_of(body: dict) -> str:
+    """The prompt, or the last message."""
+    return str(body.get("prompt") or body["messages"][-1]["content"])
+
+
 async def execute(writer: asyncio.StreamWriter, prompt: str) -> None:
     """Stream what the prompt asks for."""
     kind, *numbers = prompt.split()
@@ -76,7 +81,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 length = int(low.split(b"content-length:")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)
             if head.startswith(b"POST /execute"):
-                await execute(writer, json.loads(body)["prompt"])
+                await execute(writer, asked_of(json.loads(body)))
                 continue
             raw = json.dumps(HEALTH).encode()
             writer.write(

@@ -73,23 +73,6 @@ async def test_chat_whole_and_streamed(openai):
     assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
 
 
-async def test_the_same_text_on_every_route(openai, queen_url):
-    """Temperature 0: /v2, chat and responses say the same to the same conversation."""
-    asked = {"max_tokens": 20, **EXACT}
-    expected = await v2_text(queen_url, messages=ASK, workload="chat", **asked)
-    chat = await openai.chat.completions.create(model=MODEL, messages=ASK, **asked)
-    response = await openai.responses.create(
-        model=MODEL,
-        input=ASK[0]["content"],
-        temperature=0,
-        max_output_tokens=20,
-        extra_body={"seed": 1},
-    )
-    assert expected
-    assert chat.choices[0].message.content == expected
-    assert response.output_text == expected
-
-
 async def test_the_same_raw_text_on_both_routes(openai, queen_url):
     """And raw prompts go on in the same way."""
     asked = {"prompt": "Once upon a time", "max_tokens": 16, **EXACT}
