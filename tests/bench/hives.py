@@ -23,10 +23,17 @@ import aiohttp
 import psutil
 import uvloop
 
+from rbee_agent.client.hive import HiveClient
 from rbee_agent.contracts.devices import Device, DeviceProcess
+from rbee_agent.contracts.models import CatalogModel, Source
 from rbee_agent.contracts.nodes import HiveSnapshot, Telemetry, WorkerGauge
-from rbee_agent.contracts.workers import WorkerInfo, WorkerState
+from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerState
+from rbee_agent.hive.shelf import Shelf
+from rbee_agent.models.catalog import DEMO_MODEL
+from rbee_agent.runtime.clock import SystemClock
+from rbee_agent.settings.places import Places
 from rbee_agent.testing.hive import GIB, FakeHive
+from tests.waiting import eventually
 
 MIB = 1024**2
 SETTLE_S = 3.0
@@ -196,7 +203,7 @@ async def measure(agent: Agent, label: str, seconds: float, watches: list[Watch]
     share = (agent.cpu() - used) / took
     rates = [(w.events - e) / took for w, (e, _) in zip(watches, seen, strict=True)]
     sizes = [(w.bytes - b) / took / 1024 for w, (_, b) in zip(watches, seen, strict=True)]
-    each = f"{rates[0]:.0f} | {sizes[0]:.0f}" if rates else "- | -"
+    each = f"{rates[0]:.0f} | {sizes[0]:.1f}" if rates else "- | -"
     print(f"| {label} | {share:.1%} | {agent.memory:.0f} | {each} |", flush=True)
     return share
 
@@ -271,6 +278,41 @@ async def hives_side(seconds: float, root: Path) -> None:
                 await measure(hive, f"{label}, a queen reads", seconds, watches)
         finally:
             hive.end()
+    await _with_workers(seconds, root / "hive-workers")
+
+
+async def _with_workers(seconds: float, home: Path) -> None:
+    """A real hive with real workers, which it asks for their figures each second."""
+    known = Shelf(Places.of_user(), SystemClock()).get(DEMO_MODEL)
+    if known is None:
+        print("(no demo model: run `make model`; the row with workers was left out)")
+        return
+    hive = Agent(
+        "rbee_agent.hive",
+        "serve",
+        record="hive.json",
+        home=home,
+        RBEE_HIVE_WORKER_PORT_FIRST="18900",
+    )
+    try:
+        url = await hive.url()
+        token = (home / ".local/state/rbee/hive.token").read_text().strip()
+        file = CatalogModel(id="demo", sources=[Source(kind="file", location=known.path)])
+        async with HiveClient(url, token) as client:
+            [news async for news in client.pull(file)]
+            wanted = SpawnRequest(model="demo", context=256, slots=1, threads=1)
+            spawned = [await client.spawn(wanted) for _ in range(2)]
+
+            async def all_ready() -> bool:
+                return all(info.state == "ready" for info in await client.workers())
+
+            await eventually(all_ready)
+            async with watching(1, f"{url}/v1/events", token) as watches:
+                await measure(hive, "two idle workers, a queen reads", seconds, watches)
+            for info in spawned:
+                await client.stop_worker(info.id, timeout=60)
+    finally:
+        hive.end()
 
 
 def _driver(root: Path) -> dict[str, str]:
