@@ -180,6 +180,8 @@ class TaskRequest(Contract):
     grammar: Annotated[str, Field(max_length=200_000)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Further variables of the chat template, such as ``enable_thinking``; messages only."""
     session_id: Annotated[str, Field(max_length=128)] | None = None
     priority: Literal["interactive", "batch"] = "interactive"
     deadline_ms: int | None = Field(None, ge=1, le=7 * 24 * 3600 * 1000)

@@ -59,6 +59,8 @@ class ExecuteRequest(Contract):
     grammar: str | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    """Further variables of the chat template, such as ``enable_thinking``; messages only."""
     resume_token_ids: list[int] = []
     """Ids whose text the caller already has; the stream goes on behind them."""
     deadline_ms: int | None = None

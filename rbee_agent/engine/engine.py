@@ -9,6 +9,7 @@ from typing import Any
 from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExactProfile, ExecuteRequest
 from rbee_agent.engine import devices, memory
+from rbee_agent.engine.builtin_templates import TEMPLATES, template_for
 from rbee_agent.engine.cache import KvCache
 from rbee_agent.engine.context import Context
 from rbee_agent.engine.embedding import Embedder
@@ -96,11 +97,7 @@ class Engine:
             ),
             chunk=options.chunk,
         )
-        self._template = ChatTemplate(
-            options.chat_template or model.metadata("tokenizer.chat_template"),
-            bos=model.token_text(model.bos),
-            eos=model.token_text(model.eos),
-        )
+        self._template = _template(model, options.chat_template)
         self._scheduler = Scheduler(
             self._context,
             cache,
@@ -313,6 +310,26 @@ class Engine:
         if self._scheduler is None:
             raise RbeeError("the model is not loaded", code="POOL_UNREADY")
         return self._scheduler
+
+
+def _template(model: Model, named: str | None) -> ChatTemplate:
+    """The operator's template, else the file's, else the one that the vocabulary means.
+
+    Raises:
+        EngineLoadError: the operator's does not compile.
+    """
+    own = model.metadata("tokenizer.chat_template")
+    for_tools = model.metadata("tokenizer.chat_template.tool_use")
+    source = named or own or TEMPLATES[template_for(model.is_control)]
+    made = ChatTemplate(
+        source,
+        bos=model.token_text(model.bos),
+        eos=model.token_text(model.eos),
+        for_tools=None if named or not own else for_tools,
+    )
+    if named and made.problem:
+        raise EngineLoadError(made.problem)
+    return made
 
 
 def _profile_facts(mark: str, options: EngineOptions, threads: int) -> dict[str, Any]:

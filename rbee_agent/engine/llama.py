@@ -187,6 +187,11 @@ class Model:
             return ""
         return self.piece(token, special=True).decode(errors="replace")
 
+    def is_control(self, text: str) -> bool:
+        """Whether a text is one token that stands for no text, such as ``<|im_start|>``."""
+        ids = self.tokenize(text, add_special=False, parse_special=True)
+        return len(ids) == 1 and not self.piece(ids[0])
+
     @property
     def bos(self) -> int:
         """The token that begins a text; -1 where the model has none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jinja2
@@ -16,13 +16,11 @@ import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rbee_agent.contracts.tasks import Message
-from rbee_agent.engine.builtin_templates import CHATML
 from rbee_agent.engine.tools import told
 from rbee_agent.engine.tools.calls import short_id
 from rbee_agent.engine.tools.styles import HERMES, Style, style_of
 from rbee_agent.errors import InvalidParams
 
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 _PROBE = "rbee_probe"
 
 
@@ -42,18 +40,16 @@ class Prompt:
 class ChatTemplate:
     """Turns messages into the prompt that a model was trained on."""
 
-    def __init__(
-        self, source: str | None, *, bos: str, eos: str, for_tools: str | None = None
-    ) -> None:
+    def __init__(self, source: str, *, bos: str, eos: str, for_tools: str | None = None) -> None:
         """Compile the template; one that does not compile refuses every conversation.
 
         Args:
-            source: Jinja; None: ChatML.
+            source: Jinja.
             bos: how the model writes the token that begins a text.
             eos: likewise the one that ends it.
             for_tools: another template for conversations with tools, where the file has one.
         """
-        self.source = source or CHATML
+        self.source = source
         self._special = {"bos_token": bos, "eos_token": eos}
         self.problem: str | None = None
         """Why the template is no use, in one sentence; None where it is sound."""
@@ -63,8 +59,9 @@ class ChatTemplate:
         tools_source = for_tools or self.source
         self.knows_tools = self.problem is None and _mentions(environment, tools_source, "tools")
         """Whether the template does something with `tools`; else we tell the model of them."""
-        self.style = style_of(tools_source) if self.knows_tools else HERMES
-        self.thinks = any(mark in self.source for mark, _ in style_of(self.source).thoughts)
+        family = style_of(tools_source)
+        self.style = family if self.knows_tools else replace(HERMES, thinking=family.thinking)
+        self.thinks = any(mark in self.source for mark, _ in family.thoughts)
         self._knows_developer = "developer" in self.source
         self._arguments_as_text = self.knows_tools and self._wants_text()
 
@@ -82,12 +79,12 @@ class ChatTemplate:
             variables: further variables of the template, such as ``enable_thinking``.
 
         Raises:
-            InvalidParams: the template refuses the messages (roles in a wrong order, say), does
-                not compile, or a part of a message is no text.
+            InvalidParams: the template refuses the messages (roles in a wrong order, say), or does
+                not compile.
         """
         if self.problem is not None:
             raise _refused(self.problem)
-        turns = [self._turn(message, place) for place, message in enumerate(messages)]
+        turns = [self._turn(message) for message in messages]
         style = self.style
         if self.knows_tools:
             text = self._render(turns, list(tools) if tools else None, variables or {})
@@ -126,13 +123,7 @@ class ChatTemplate:
             # The template is a stranger's program: it may fail in any way.
             raise _refused(f"the chat template refuses these messages: {error}") from error
 
-    def _turn(self, message: Message, place: int) -> dict[str, Any]:
-        for part in message.content if isinstance(message.content, list) else ():
-            if part.get("type", "text") not in _TEXT_PARTS:
-                raise _refused(
-                    f"this model reads text only, not {str(part.get('type'))[:32]!r}",
-                    f"messages.{place}.content",
-                )
+    def _turn(self, message: Message) -> dict[str, Any]:
         turn = message.dump()
         turn["content"] = message.text()
         if message.role == "developer" and not self._knows_developer:
@@ -247,5 +238,5 @@ def _strftime_now(form: str) -> str:
     return datetime.datetime.now().astimezone().strftime(form)
 
 
-def _refused(message: str, field: str = "messages") -> InvalidParams:
-    return InvalidParams([{"field": field, "constraint": "chat_template", "message": message}])
+def _refused(message: str) -> InvalidParams:
+    return InvalidParams([{"field": "messages", "constraint": "chat_template", "message": message}])

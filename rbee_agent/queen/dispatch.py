@@ -325,6 +325,7 @@ class Dispatcher:
             grammar=request.grammar,
             tools=request.tools,
             tool_choice=request.tool_choice,
+            chat_template_kwargs=request.chat_template_kwargs,
             resume_token_ids=ids,
             deadline_ms=left,
         )

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 
 from rbee_agent.errors import EXIT_OK, EXIT_USAGE, RbeeError, Refused
 from rbee_agent.worker import options
@@ -50,7 +51,6 @@ def _serve(args: argparse.Namespace) -> int:
     from rbee_agent.worker.service import Worker
 
     logs.configure(level=args.log_level)
-    template = args.chat_template.read_text() if args.chat_template else None
     engine = Engine(
         EngineOptions(
             model_path=args.model,
@@ -64,7 +64,7 @@ def _serve(args: argparse.Namespace) -> int:
             gpu_layers=args.gpu_layers,
             tensor_split=args.tensor_split,
             host_cache_bytes=args.host_cache_mib * 1024**2,
-            chat_template=template,
+            chat_template=_template(args.chat_template),
             state_dir=args.state_dir or Places.of_user().state / "proofs",
         )
     )
@@ -107,6 +107,27 @@ def _end_badly(loading: bool, model: str, assertion: str) -> None:
     sys.stderr.write(f"error: {error.code}: {error.message}\n")
     sys.stderr.flush()
     os._exit(error.exit_code)
+
+
+def _template(named: str | None) -> str | None:
+    """The Jinja that an operator named.
+
+    Raises:
+        Refused: it is neither a built-in name nor a file that can be read.
+    """
+    if named is None:
+        return None
+    from rbee_agent.engine.builtin_templates import TEMPLATES
+
+    if named in TEMPLATES:
+        return TEMPLATES[named]
+    try:
+        return Path(named).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(
+            f"--chat-template {named} is no file that can be read, and none of the built-in "
+            f"names {', '.join(TEMPLATES)}"
+        ) from error
 
 
 if __name__ == "__main__":

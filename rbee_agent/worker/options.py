@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--host-cache-mib", type=int, default=512, help="host memory for KV states of old prompts"
     )
-    made.add_argument("--chat-template", type=Path, help="a Jinja file instead of the GGUF's own")
+    made.add_argument(
+        "--chat-template", help="instead of the GGUF's own: a built-in name, or a Jinja file"
+    )
     made.add_argument("--state-dir", type=Path, help="where exactness proofs are kept")
     made.add_argument("--log-level", default="info")
     return made

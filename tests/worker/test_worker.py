@@ -241,6 +241,19 @@ def test_a_file_that_is_no_model_is_refused_by_name(
         assert path.name in last
 
 
+def test_a_template_that_is_neither_name_nor_file_is_refused(
+    start_worker: Start, demo_model: Path
+) -> None:
+    """The names that there are, before anything is loaded."""
+    process = start_worker(demo_model, "--chat-template", "llama9")
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode > 0
+    last = errors.decode().strip().splitlines()[-1]
+    assert "llama9" in last
+    assert "chatml" in last
+
+
 def test_sigterm_ends_it_at_once(demo_model: Path, start_worker: Start, callbacks: Any) -> None:
     """A worker told to stop exits 0 within seconds, with a stream in flight too."""
     process = start_worker(demo_model, "--slots", "1", "--ctx", "256")
