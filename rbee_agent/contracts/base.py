@@ -18,7 +18,11 @@ class Contract(BaseModel):
     """A value that is written to a wire or a disk: frozen, and strict about its fields."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), ser_json_inf_nan="null"
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        ser_json_inf_nan="null",
     )
 
     @classmethod

@@ -116,12 +116,24 @@ async def read_json_object(request: web.Request, *, max_bytes: int) -> dict[str,
     if len(raw) > max_bytes:
         raise Refused(f"a body of at most {max_bytes} bytes", code="PAYLOAD_TOO_LARGE")
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, parse_constant=_no_number)
+        if b"\\u" in raw:
+            # An escape may name half a pair of surrogates: that is no text, and nobody can send it.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Refused("the body is not JSON") from error
     if not isinstance(value, dict):
         raise Refused("the body must be a JSON object")
     return value
+
+
+def _no_number(name: str) -> float:
+    """JSON has no NaN and no Infinity.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(name)
 
 
 async def _at_most(content: aiohttp.StreamReader, count: int) -> bytes:

@@ -45,10 +45,16 @@ async def test_every_violation_is_told_at_once_and_no_value(caller):
         (b"\xff\xfe", {"Content-Type": "application/json"}, 400, "INVALID_PARAMS"),
         (b"[" * 100_000, {"Content-Type": "application/json"}, 400, "INVALID_PARAMS"),
         (b"a=b", {"Content-Type": "text/plain"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (
+            b'{"model":"demo","prompt":"x","logit_bias":{"5":1e999}}',
+            {"Content-Type": "application/json"},
+            400,
+            "INVALID_PARAMS",
+        ),
         (b'{"model":"\\ud800"}', {"Content-Type": "application/json"}, 400, "INVALID_PARAMS"),
         (b" " * (17 * 2**20), {"Content-Type": "application/json"}, 413, "PAYLOAD_TOO_LARGE"),
     ],
-    ids=["cut", "list", "bytes", "deep", "text", "surrogate", "large"],
+    ids=["cut", "list", "bytes", "deep", "text", "infinite", "surrogate", "large"],
 )
 async def test_malformed_bodies(caller, content, headers, status, name):
     """Whatever is sent, the answer is a clear refusal and never a 500."""
@@ -71,8 +77,13 @@ async def test_malformed_bodies(caller, content, headers, status, name):
         {"placement": {"mode": "pin"}},
         {"priority": "urgent"},
         {"budget": {"tokens": 0}},
+        {"temperature": float("nan")},
+        {"logit_bias": {"5": float("nan")}},
+        {"logit_bias": {"5": float("inf")}},
+        {"tools": [{"type": "function", "function": {"name": "\ud800"}}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"a": "\udfff"}}},
     ],
-    ids=str,
+    ids=ascii,
 )
 async def test_absurd_values(caller, change):
     """Numbers and names out of range are 400, with the field."""
