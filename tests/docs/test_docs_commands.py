@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_HERE = ("make ", "git ", "cd ", "pip ")
 """Beginnings of commands that set up a machine; `make` has tests of its own."""
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TOOLS = ("curl", "jq")
+"""Programs that examples use and that a machine may lack."""
 EXIT = re.compile(r"#\s*exit (\d+)\s*$")
 PAGE_TIMEOUT_S = 600
 
@@ -93,6 +96,9 @@ def test_every_example_works(page: Path, page_fleet: LiveFleet) -> None:
     found = examples(page)
     if not found:
         return
+    for tool in TOOLS:
+        if shutil.which(tool) is None and any(tool in example.text for example in found):
+            pytest.skip(f"{page.name} uses {tool}: install the package {tool}")
     if not any(example.text == "rbee up" for example in found):
         page_fleet.ok("up", "--model", "smollm2-135m")
 
