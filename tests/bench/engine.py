@@ -119,7 +119,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
-async def widths(contestants: Sequence[Contestant], rounds: int) -> None:
+async def widths(contestants: Sequence[Contestant], rounds: int, tokens: int) -> None:
     """Throughput and TTFT at each width."""
     base, ours = contestants[0], contestants[1]
     rate: dict[tuple[str, int], list[float]] = {}
@@ -131,7 +131,7 @@ async def widths(contestants: Sequence[Contestant], rounds: int) -> None:
             for one in order:
                 if width not in one.widths:
                     continue
-                streams = await together(one, width, TOKENS)
+                streams = await together(one, width, tokens)
                 key = (one.name, width)
                 rate.setdefault(key, []).append(decode_rate(streams))
                 whole.setdefault(key, []).append(whole_rate(streams))
@@ -155,7 +155,7 @@ async def widths(contestants: Sequence[Contestant], rounds: int) -> None:
             late = [1000 * one for one in ttft.get(key, [])]
             print(f" {spread(whole.get(key, []), 0)} | {spread(late, 0)} |", end="")
         print()
-    print("\nOver our own, at 8 streams:\n")
+    print("\nOurs against the others, at 8 streams:\n")
     for name in names[1:]:
         if (name, 8) in whole:
             faster = _ratios(whole[ours.name, 8], whole[name, 8])
@@ -223,7 +223,7 @@ async def resume(ours: Contestant, rounds: int) -> None:
         print(f"- 500 known tokens replayed ({name}): {spread(took)} s")
 
 
-async def bench(rounds: int, only: str | None) -> None:
+async def bench(rounds: int, only: str | None, tokens: int) -> None:
     """Start the contestants and let them take turns."""
     model, exits = find_model(), []
     try:
@@ -245,7 +245,7 @@ async def bench(rounds: int, only: str | None) -> None:
             exits += [one.stop for one in others if one is not ours]
             for one in others:
                 await one.ready()
-            await widths(others, rounds)
+            await widths(others, rounds, tokens)
             share = await ours.gauge("rbee_engine_decode_ratio")
             print(f"- engine time inside llama_decode: {100 * share:.1f} %")
         for name, part in parts.items():
@@ -270,10 +270,11 @@ def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="of each stream, at each width")
     parser.add_argument("--only", choices=("widths", "long", "strict"))
     args = parser.parse_args()
     print(f"Context {CONTEXT}, chunk {CHUNK}, {args.rounds} rounds; median (least to greatest).\n")
-    asyncio.run(bench(args.rounds, args.only))
+    asyncio.run(bench(args.rounds, args.only, args.tokens))
 
 
 if __name__ == "__main__":
