@@ -26,6 +26,8 @@ class Device:
     handle: int
     free: int
     """Bytes that are free on it; 0 where it does not say."""
+    description: str = ""
+    """What its driver calls it: ``NVIDIA GeForce RTX 4090``."""
 
 
 def find(wanted: str, *, spread: bool = False) -> list[Device]:
@@ -62,7 +64,11 @@ def every() -> list[Device]:
     libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     handles = [libggml.ggml_backend_dev_get(i) for i in range(libggml.ggml_backend_dev_count())]
     named = [(_name(libggml.ggml_backend_dev_name(handle).decode()), handle) for handle in handles]
-    return [Device(name, handle, _free(handle)) for name, handle in named if name is not None]
+    return [
+        Device(name, handle, _free(handle), _description(handle))
+        for name, handle in named
+        if name is not None
+    ]
 
 
 def pointers(devices: list[Device]) -> Any:
@@ -87,3 +93,10 @@ def _free(handle: int) -> int:
     libggml.ggml_backend_dev_memory.restype = None
     libggml.ggml_backend_dev_memory(handle, ctypes.byref(free), ctypes.byref(total))
     return free.value
+
+
+def _description(handle: int) -> str:
+    libggml.ggml_backend_dev_description.argtypes = [ctypes.c_void_p]
+    libggml.ggml_backend_dev_description.restype = ctypes.c_char_p
+    said: bytes = libggml.ggml_backend_dev_description(handle)
+    return said.decode(errors="replace")

@@ -334,16 +334,27 @@ def _template(model: Model, named: str | None) -> ChatTemplate:
 
 def _profile_facts(mark: str, options: EngineOptions, threads: int) -> dict[str, Any]:
     said = build()
-    device = options.device.partition(":")[0]
     return {
         "fingerprint": mark,
         "build": said.partition(";")[0],
-        "device_kind": said.partition("; ")[2] if device == "cpu" else device,
+        "device_kind": _device_kind(options, said.partition("; ")[2]),
         "threads": threads,
         "flash_attention": options.flash_attention,
         "kv_type": options.kv_type,
         "prefill_chunk": options.chunk,
     }
+
+
+def _device_kind(options: EngineOptions, instructions: str) -> str:
+    """What the arithmetic depends on: instruction sets, or GPUs and how the layers lie on them."""
+    gpus = devices.find(options.device, spread=bool(options.tensor_split))
+    if not gpus:
+        return instructions
+    kind = options.device.partition(":")[0]
+    names = " + ".join(one.description for one in gpus)
+    layers = "all" if options.gpu_layers is None else str(options.gpu_layers)
+    parts = "" if not options.tensor_split else f", split {options.tensor_split}"
+    return f"{kind}: {names}, {layers} layers{parts}"
 
 
 def _digest(facts: dict[str, Any]) -> str:

@@ -70,8 +70,14 @@ class EngineStats:
     """Part of the busy time that was spent inside llama.cpp."""
 
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
 def physical_cores() -> int:
-    """Physical cores that this process may use: hyper-threads slow llama.cpp down."""
+    """Physical cores that this process may use: hyper-threads slow llama.cpp down.
+
+    A container's share of the processor counts too: threads beyond it would wait for each other.
+    """
     try:
         allowed = os.sched_getaffinity(0)
     except AttributeError:
@@ -83,4 +89,13 @@ def physical_cores() -> int:
             siblings.add(path.read_text().strip())
         except OSError:
             siblings.add(str(cpu))
-    return max(1, len(siblings))
+    return max(1, min(len(siblings), quota_cores(_QUOTA) or len(siblings)))
+
+
+def quota_cores(path: Path) -> int | None:
+    """Whole cores of a cgroup's quota, one at least; None where there is none."""
+    try:
+        quota, _, period = path.read_text().partition(" ")
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
