@@ -47,14 +47,13 @@ class Admission:
     _turns: Turns = field(default_factory=lambda: Turns())
 
     async def submit(
-        self, request: TaskRequest, who: Identity, *, hold: bool = False
+        self, request: TaskRequest, who: Identity
     ) -> tuple[Task | None, Accepted, bool]:
         """Take a task in; it is durable when this returns.
 
         Args:
             request: what to do.
             who: the key that hands it in.
-            hold: cancel it as soon as its reader goes (the request-shaped APIs).
 
         Returns:
             The task (None where it has ended long ago), the answer, and whether it is new.
@@ -75,7 +74,6 @@ class Admission:
             model = self.catalog.resolve(request.model, who)
             task = self._task(request, model, body, who, job_id)
             await self.catalog.save()
-            task.hold = hold
             self._check(task, who)
             self._predict(task)
             if self.policy.has("admit"):

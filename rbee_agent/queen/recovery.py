@@ -27,6 +27,9 @@ async def recover(queen: Queen) -> int:
             await _end_again(task, json.loads(final), queen)
             continue
         queen.tasks.accepted(task, again=True)
+        if task.request.reconnect_grace_ms == 0 and not task.request.detach:
+            # Its reader is gone with the queen before, and was given no time to come back.
+            queen.abandon(task)
     if records:
         queen.feed.narrate(f"{len(records)} tasks of the queen before go on")
         logs.get("recovery").info("recovered", tasks=len(records))

@@ -256,23 +256,23 @@ class Queen:
             self._reader_left(task)
 
     async def submit(
-        self, request: TaskRequest, who: Identity, *, hold: bool = True
+        self, request: TaskRequest, who: Identity
     ) -> tuple[Task, AsyncGenerator[list[ClientFrame], bool | None]]:
         """Hand in a task within this process and get its frames: the seam of the other APIs.
 
-        Close the generator (`contextlib.aclosing`) when the caller goes; with `hold` that cancels
-        the task at once.
+        Close the generator (`contextlib.aclosing`) when the caller goes: that cancels the task at
+        once, and so does a restart of the queen, for nobody could ever ask for its answer.
 
         Raises:
             RbeeError: as `POST /v2/tasks`.
         """
-        entering = self.own(self.admission.submit(request, who, hold=hold))
+        held = request.model_copy(update={"reconnect_grace_ms": 0})
+        entering = self.own(self.admission.submit(held, who))
         try:
             task, _, _ = await asyncio.shield(entering)
         except asyncio.CancelledError:
-            if hold:
-                # The caller hung up before there was anything to read: nobody else wants it.
-                entering.add_done_callback(self._unwanted)
+            # The caller hung up before there was anything to read.
+            entering.add_done_callback(self._unwanted)
             raise
         if task is None:
             raise RbeeError("the task has ended already", code="CONFLICT")
@@ -395,8 +395,6 @@ class Queen:
             return
         grace = task.request.reconnect_grace_ms
         seconds = (self.settings.reconnect_grace_ms if grace is None else grace) / 1000
-        if task.hold:
-            seconds = 0.0
         task.grace = asyncio.get_running_loop().call_later(seconds, self._unread, task)
 
     def _unread(self, task: Task) -> None:

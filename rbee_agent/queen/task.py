@@ -75,8 +75,6 @@ class Task:
     """The place and the reason that its readers were told last."""
     reported: int = 0
     reported_at: float = 0.0
-    hold: bool = False
-    """Cancelled at once when its reader goes (/v1)."""
 
     @property
     def flow(self) -> str:

@@ -172,6 +172,30 @@ async def test_who_hangs_up_on_the_way_to_the_disk_leaves_no_task(caller, hive, 
     await caller.until(lambda: [info.state for info in recent.values()] == ["cancelled"])
 
 
+async def test_a_restart_of_the_queen_ends_what_nobody_can_read(places, hive, call):
+    """A task of /v2 goes on in the next queen; a call went with its connection."""
+    worker = FakeWorker("w1")
+    worker.gate = asyncio.Event()
+    await hive.add(worker)
+    async with InProcessQueen(places) as first:
+        caller = call(first)
+        await caller.register(hive)
+        kept = await caller.submit()
+        posting = asyncio.ensure_future(caller.http.post(CHAT, json=ASK))
+        await caller.until(lambda: worker.seen.executions == 2)
+        (held,) = set(caller.queen.tasks.queue.open) - {kept["job_id"]}
+    with pytest.raises(httpx.HTTPError):
+        await posting
+    await caller.http.aclose()
+    async with InProcessQueen(places) as second:
+        caller = call(second)
+        await caller.until_state(held, "cancelled")
+        worker.gate.set()
+        await caller.register(hive)
+        await caller.until_state(kept["job_id"], "done")
+        await caller.http.aclose()
+
+
 async def test_several_choices_are_several_tasks(caller, hive):
     """Each choice is whole, the prompt is counted once, and the seeds differ."""
     worker = await fleet(caller, hive)
