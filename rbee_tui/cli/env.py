@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from rbee_agent.errors import Refused
+from rbee_agent.client.locate import is_loopback
 from rbee_tui.cli import session as sessions
+from rbee_tui.cli.editors import EDITORS, Access, snippet
 from rbee_tui.cli.options import Json
-from rbee_tui.cli.output import emit, emit_json
+from rbee_tui.cli.output import emit, emit_json, note
 
 NO_KEY = "rbee"
 """Stands in where the queen asks for no key but a client library insists on having one."""
@@ -20,7 +21,7 @@ def env(
     ctx: typer.Context,
     editor: Annotated[
         str | None,
-        typer.Option(help="Print the settings of an editor: continue, zed, cline or aider."),
+        typer.Option(help=f"Print the settings of a program: {', '.join(EDITORS)}."),
     ] = None,
     model: Annotated[
         str, typer.Option("-m", "--model", help="Model that editor settings name.")
@@ -36,10 +37,13 @@ def env(
     """
     session = sessions.of(ctx)
     url = session.address().url
-    key = session.env.get("RBEE_QUEEN_TOKEN") or session.env.get("LLORCH_API_TOKEN") or NO_KEY
+    given = session.env.get("RBEE_QUEEN_TOKEN") or session.env.get("LLORCH_API_TOKEN")
+    if given is None and not is_loopback(url):
+        note("this queen wants a key: `rbee key create NAME`, then set RBEE_QUEEN_TOKEN")
+    key = given or NO_KEY
     values = exports(url, key)
     if editor is not None:
-        emit(snippet(editor, url, key, model))
+        emit(snippet(editor, Access(url, key, model)))
     elif json:
         emit_json(values)
     else:
@@ -50,46 +54,10 @@ def exports(url: str, key: str) -> dict[str, str]:
     """Environment variables that the official clients read."""
     return {
         "OPENAI_BASE_URL": f"{url}/v1",
+        "OPENAI_API_BASE": f"{url}/v1",
         "OPENAI_API_KEY": key,
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": key,
         "OLLAMA_HOST": url,
+        "OLLAMA_API_KEY": key,
     }
-
-
-def snippet(editor: str, url: str, key: str, model: str) -> str:
-    """Settings of an editor or coding agent.
-
-    Raises:
-        Refused: an editor that is not known here; names those that are.
-    """
-    import json
-
-    if editor not in _EDITORS:
-        raise Refused(f"no settings for {editor}; there are: {', '.join(_EDITORS)}")
-    if editor == "aider":
-        return (
-            f"# shell\nexport OPENAI_API_BASE={shlex.quote(url + '/v1')}\n"
-            f"export OPENAI_API_KEY={shlex.quote(key)}\n"
-            f"aider --model {shlex.quote('openai/' + model)}"
-        )
-    if editor == "continue":
-        return (
-            "# ~/.continue/config.yaml\nmodels:\n"
-            f"  - name: rbee\n    provider: openai\n    model: {json.dumps(model)}\n"
-            f"    apiBase: {json.dumps(url + '/v1')}\n    apiKey: {json.dumps(key)}"
-        )
-    if editor == "cline":
-        return (
-            "Settings > API Provider: OpenAI Compatible\n"
-            f"Base URL: {url}/v1\nAPI Key:  {key}\nModel ID: {model}"
-        )
-    provider = {
-        "api_url": f"{url}/v1",
-        "available_models": [{"name": model, "display_name": "rbee", "max_tokens": 8192}],
-    }
-    document = {"language_models": {"openai_compatible": {"rbee": provider}}}
-    return "// ~/.config/zed/settings.json\n" + json.dumps(document, indent=2)
-
-
-_EDITORS = ("continue", "zed", "cline", "aider")
