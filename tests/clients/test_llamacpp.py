@@ -1,4 +1,4 @@
-"""llama.cpp's own routes on a real queen and worker, and one text through every API."""
+"""llama.cpp's own routes on a real queen and worker, and one raw prompt through every API."""
 
 from __future__ import annotations
 
@@ -109,37 +109,3 @@ def test_one_prompt_through_every_api_is_one_text(http: httpx.Client, served: Se
         "llama.cpp": http.post("/completion", json=llama).json()["content"],
         "api": http.post("/api/generate", json=api).json()["response"],
     } == {"v1": ours, "llama.cpp": ours, "api": ours}
-
-
-def test_one_conversation_through_every_api_is_one_text(http: httpx.Client, served: Served) -> None:
-    """The same for chats: /v2, OpenAI's two routes, Anthropic's and Ollama's."""
-    messages = [{"role": "user", "content": "Name three colours."}]
-    with SyncQueenClient(served.url, served.key) as queen:
-        request = TaskRequest(
-            model=served.model, workload="chat", messages=messages, max_tokens=16, temperature=0
-        )
-        ours = queen.run(request, timeout=60).text
-    exact = {"model": served.model, "temperature": 0}
-    chat = http.post(
-        "/v1/chat/completions", json={**exact, "messages": messages, "max_tokens": 16}
-    ).json()
-    responses = http.post(
-        "/v1/responses", json={**exact, "input": messages, "max_output_tokens": 16}
-    ).json()
-    anthropic = http.post(
-        "/v1/messages", json={**exact, "messages": messages, "max_tokens": 16}
-    ).json()
-    ollama = http.post(
-        "/api/chat",
-        json={
-            "model": served.model,
-            "messages": messages,
-            "stream": False,
-            "options": {"temperature": 0, "num_predict": 16},
-        },
-    ).json()
-
-    assert chat["choices"][0]["message"]["content"] == ours
-    assert responses["output"][-1]["content"][0]["text"] == ours
-    assert anthropic["content"][0]["text"] == ours
-    assert ollama["message"]["content"] == ours

@@ -192,3 +192,22 @@ async def test_a_model_is_loaded_to_be_asked(caller, hive, worker):
     assert len(hive.spawns) == 1
     unnamed = await caller.http.get("/props", params={"model": "nope"})
     assert unnamed.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_openais_answers_have_timings_too(caller, worker, path):
+    """In a whole answer, and in the chunk that ends a stream; not where several tasks made it."""
+    asked = (
+        {"prompt": "a b"}
+        if path == "/v1/completions"
+        else {"messages": [{"role": "user", "content": "a b"}]}
+    )
+    body = {"model": "demo", "max_tokens": 3, **asked}
+    whole = (await caller.http.post(path, json=body)).json()
+    text = (await caller.http.post(path, json={**body, "stream": True})).text
+    two = (await caller.http.post(path, json={**body, "n": 2})).json()
+    lines = [line[6:] for line in text.splitlines() if line.startswith("data: {")]
+    timed = [one["timings"] for one in map(json.loads, lines) if "timings" in one]
+    assert (whole["timings"]["prompt_n"], whole["timings"]["predicted_n"]) == (2, 3)
+    assert [one["predicted_n"] for one in timed] == [3]
+    assert "timings" not in two

@@ -75,7 +75,8 @@ def whole(
                 "finish_reason": choice.finish,
             }
         )
-    return {**_head(answer, "chat.completion", model), "choices": shown, "usage": usage.body()}
+    head = _head(answer, "chat.completion", model)
+    return {**head, "choices": shown, "usage": usage.body(), **usage.timings()}
 
 
 class ChatStream(SseTranslator):
@@ -146,7 +147,10 @@ class ChatStream(SseTranslator):
             "finish_reason": finish,
         }
         shown = dumps(choice)
-        return f'{self._head},"choices":[{shown}]{self._tail}'.encode()
+        timed = ""
+        if finish is not None and len(self._answer.tasks) == 1:
+            timed = f",{dumps(self._usage.timings())[1:-1]}"
+        return f'{self._head},"choices":[{shown}]{timed}{self._tail}'.encode()
 
 
 def _call_delta(part: ToolCallPart) -> dict[str, Any]:

@@ -104,7 +104,8 @@ def whole(
                 "finish_reason": finish,
             }
         )
-    return {**_head(answer, body.model), "choices": shown, "usage": usage.body()}
+    head = _head(answer, body.model)
+    return {**head, "choices": shown, "usage": usage.body(), **usage.timings()}
 
 
 class CompletionStream(SseTranslator):
@@ -160,7 +161,10 @@ class CompletionStream(SseTranslator):
         self, place: int, text: str, logs: dict[str, Any] | None, *, finish: str | None = None
     ) -> bytes:
         choice = {"index": place, "text": text, "logprobs": logs, "finish_reason": finish}
-        return f'{self._head},"choices":[{dumps(choice)}]{self._tail}'.encode()
+        timed = ""
+        if finish is not None and len(self._answer.tasks) == 1:
+            timed = f",{dumps(self._usage.timings())[1:-1]}"
+        return f'{self._head},"choices":[{dumps(choice)}]{timed}{self._tail}'.encode()
 
 
 class _Logprobs:

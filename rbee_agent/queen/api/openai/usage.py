@@ -7,6 +7,7 @@ from typing import Any
 
 from rbee_agent.contracts.frames import EndFrame
 from rbee_agent.queen.api.call import Answer, Piece, Text
+from rbee_agent.queen.api.timings import timings
 
 
 @dataclass(slots=True)
@@ -19,16 +20,24 @@ class Usage:
     tokens_out: int = 0
     cached: int = 0
     reasoning: int = 0
+    end: EndFrame | None = None
+    """The newest end, and how many there were."""
+    ends: int = 0
 
     def add(self, place: int, piece: Piece) -> None:
         """Count a piece of the task at `place`."""
         if isinstance(piece, Text):
             self.reasoning += piece.tokens if piece.reasoning else 0
         elif isinstance(piece, EndFrame):
+            self.end, self.ends = piece, self.ends + 1
             self.tokens_out += piece.tokens_out
             if place % self.choices == 0:
                 self.tokens_in += piece.tokens_in
                 self.cached += piece.tokens_cached
+
+    def timings(self) -> dict[str, Any]:
+        """`timings` as llama.cpp's server has them, where one task made the answer."""
+        return {"timings": timings(self.end)} if self.end and self.ends == 1 else {}
 
     def body(self) -> dict[str, Any]:
         """The `usage` object."""
