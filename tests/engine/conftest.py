@@ -11,8 +11,12 @@ import pytest
 from rbee_agent.engine import Engine
 from rbee_agent.engine.options import EngineOptions
 from tests.engine_harness import Run, running, submit
+from tests.grammar.conftest import suite
 
 CONTEXT, SLOTS = 256, 3
+
+
+__all__ = ["suite"]
 
 
 @pytest.fixture(scope="session")
