@@ -26,6 +26,7 @@ async def test_a_file_that_changes_is_taken_and_a_broken_one_is_told_once(tmp_pa
         (tmp_path / "bad.toml").write_text('name = "bad"')
         themes.refresh()
         themes.refresh()
+        await pilot.pause()
 
         assert [note.title for note in app._notifications] == ["theme not used"]
         assert themes.next() == "mine"
