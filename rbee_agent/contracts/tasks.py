@@ -288,6 +288,8 @@ class TaskInfo(Contract):
     started_at: float | None = None
     ended_at: float | None = None
     deadline_ms: int | None = None
+    max_tokens: int | None = None
+    budget: Budget | None = None
     queue_position: int | None = None
     predicted_start_ms: int | None = None
     on_time_probability: float | None = None

@@ -110,6 +110,8 @@ class Task:
             started_at=self.started_at,
             ended_at=self.ended_at,
             deadline_ms=self.request.deadline_ms,
+            max_tokens=self.request.max_tokens,
+            budget=self.request.budget,
             queue_position=position,
             predicted_start_ms=self.predicted_start_ms,
             on_time_probability=self.on_time_probability,
@@ -159,6 +161,10 @@ class Task:
             info["session_id"] = self.request.session_id
         if self.request.deadline_ms is not None:
             info["deadline_ms"] = self.request.deadline_ms
+        if self.request.max_tokens is not None:
+            info["max_tokens"] = self.request.max_tokens
+        if self.request.budget is not None:
+            info["budget"] = self.request.budget.dump()
         return json.dumps(info, separators=(",", ":"))
 
     def queued_frame(self, position: int) -> str:

@@ -208,6 +208,7 @@ def _task(
         queue_position=1 if state is TaskState.QUEUED else None,
         predicted_start_ms=4200 if state is TaskState.QUEUED else None,
         on_time_probability=0.93,
+        max_tokens=512,
         worker_id=worker,
         session_id={"task-9d2w": "roadmap", "task-t1ke": "bedtime"}.get(id),
         waiting_for="a free slot of llama-3.1-8b" if state is TaskState.QUEUED else None,

@@ -20,7 +20,7 @@ COLUMNS: Final = (
     Column("place", "PLACE", 5, right=True, drop=5),
     Column("waited", "WAITED", 6, right=True, drop=8),
     Column("first", "TTFT", 6, right=True, drop=7),
-    Column("tokens", "TOKENS", 6, right=True, drop=2),
+    Column("tokens", "TOKENS", 9, right=True, drop=2),
     Column("age", "AGE", 6, right=True, drop=3),
     Column("left", "DEADLINE", 8, right=True, drop=9),
     Column("news", "NEWS", 16, grow=6, drop=4),
@@ -63,7 +63,7 @@ def _row(view: View, task: TaskInfo) -> Row:
         "" if place is None else str(place),
         millis(waited),
         millis(task.timings.first_token_ms),
-        str(tokens) if tokens else "",
+        _spent(task, tokens),
         span(age),
         "" if left is None else ((span(left), "bad" if left < 5 else ""),),
         news(task),
@@ -83,6 +83,27 @@ def _row(view: View, task: TaskInfo) -> Row:
     )
     return Row(task.job_id, cells, dim=not view.link.live, about=("task", task.job_id),
                values=values)  # fmt: skip
+
+
+def most_tokens(task: TaskInfo) -> int | None:
+    """Tokens that it may make at most, by what it asked for and by its budget."""
+    limits = [task.max_tokens, task.budget.tokens if task.budget else None]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _spent(task: TaskInfo, tokens: int) -> Cell:
+    most = most_tokens(task)
+    if most is None or task.state.final:
+        return str(tokens) if tokens else ""
+    return ((str(tokens), ""), (f"/{most}", "muted"))
+
+
+def _budget(task: TaskInfo) -> str:
+    most = most_tokens(task)
+    parts = [f"{most} tokens" if most is not None else "as many tokens as fit"]
+    if task.budget is not None and task.budget.time_ms is not None:
+        parts.append(f"{millis(task.budget.time_ms)} of decoding")
+    return ", ".join(parts)
 
 
 def news(task: TaskInfo) -> Cell:
@@ -119,6 +140,7 @@ def facts(view: View, job_id: str) -> list[Fact]:
         ("decoding", millis(timings.decode_time_ms)),
         ("in all", millis(timings.total_ms)),
         ("tokens", f"{timings.tokens_in} in, {timings.tokens_out} out"),
+        ("at most", _budget(task)),
         ("cached", f"{timings.tokens_cached} of the tokens read"),
         ("moved", f"{timings.resumed} times"),
     ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import statistics
 import subprocess
@@ -125,10 +126,14 @@ def starts(url: str, size: tuple[int, int]) -> list[float]:
 
 
 def millis(values: list[float]) -> str:
-    """Median, 95th of a hundred and worst of some times."""
-    ordered = sorted(values)
+    """Median, 95th of a hundred and worst of some times, and how many never came."""
+    ordered = sorted(value for value in values if value < math.inf)
+    lost = len(values) - len(ordered)
+    if not ordered:
+        return "none was seen"
     p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
-    return f"{statistics.median(values) * 1000:.0f} / {p95 * 1000:.0f} / {ordered[-1] * 1000:.0f}"
+    told = " / ".join(f"{x * 1000:.0f}" for x in (statistics.median(ordered), p95, ordered[-1]))
+    return f"{told}, {lost} not seen" if lost else told
 
 
 def say(name: str, use: Use) -> None:
