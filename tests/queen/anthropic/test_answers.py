@@ -239,6 +239,13 @@ async def test_a_full_queue_is_a_rate_limit(caller, client, worker, monkeypatch)
     assert caught.value.response.headers["retry-after"] == "3"
 
 
+async def test_models_are_listed(client, worker):
+    """One page of models, each of which can be asked for and shown."""
+    (model,) = (await client.models.list()).data
+    assert (model.id, model.type, model.max_input_tokens) == ("demo", "model", 4096)
+    assert (await client.models.retrieve("demo")).display_name == "demo"
+
+
 async def test_who_hangs_up_cancels(caller, client, worker):
     """The task ends with its caller."""
     worker.gate = asyncio.Event()

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
+from rbee_agent.queen.api.anthropic import models as anthropic
 from rbee_agent.queen.api.call import answering, send_stream, wishes
 from rbee_agent.queen.api.openai import completions, embeddings, responses_answer, responses_body
 from rbee_agent.queen.api.openai.bodies import choices, task_of
@@ -26,13 +27,18 @@ _ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504)
 
 async def models(request: web.Request) -> web.Response:
     """Every model that can be asked for."""
-    return json_response({"object": "list", "data": model_list(queen_of(request))})
+    data = model_list(queen_of(request))
+    if anthropic.VERSION_HEADER in request.headers:
+        return json_response(anthropic.page(data))
+    return json_response({"object": "list", "data": data})
 
 
 async def model(request: web.Request) -> web.Response:
     """One model; its name may hold slashes."""
     name = request.match_info["id"]
-    return json_response(model_entry(queen_of(request), name, who_of(request)))
+    entry = model_entry(queen_of(request), name, who_of(request))
+    asks_anthropic = anthropic.VERSION_HEADER in request.headers
+    return json_response(anthropic.shown(entry) if asks_anthropic else entry)
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
