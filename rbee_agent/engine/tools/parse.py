@@ -55,6 +55,8 @@ class OutputParser:
         self._channel: Channel | None = None
         self._spoken = True
         """Whether anything but white space was said on this channel; such space goes unsaid."""
+        self._worded = False
+        """Whether anything was said in the answer itself."""
         self._keeps_space = bool(tools)
         """Space at the end is held back: it is dropped where a call or a thought's end follows."""
         self._held = ""
@@ -188,7 +190,8 @@ class OutputParser:
             self._say((yield from self._chars.next()))
             return True
         self._chars.raw = None
-        self._space, self._spoken = "", False
+        # Space between a call and what follows it says nothing where nothing stands before.
+        self._space, self._spoken = "", self._worded
         return False
 
     def _text_until(self, marks: tuple[str, ...], *, fresh: bool = False) -> Step[str]:
@@ -225,4 +228,5 @@ class OutputParser:
             self._space = text[len(said) :]
             text = said
         if text:
+            self._worded = self._worded or self._channel is None
             self._pieces.append(Text(text, self._channel))
