@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rbee_agent.errors import Conflict, NotFound, Refused
@@ -65,6 +66,7 @@ hosts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(hosts, max_size=6))
 def test_whatever_is_put_reads_back(tmp_path_factory, entries: list[Host]) -> None:
     """Any hosts, put one after the other, read back as they were put last."""
@@ -108,3 +110,11 @@ def test_a_name_that_nearly_exists(tmp_path: Path) -> None:
     path.write_text(WRITTEN)
     with pytest.raises(NotFound, match="attic"):
         hosts_file.one(path, "atic")
+
+
+def test_what_is_not_said_anew_stays() -> None:
+    """A host that is added again under another address keeps its key, Python and labels."""
+    known = Host("a", address="10.0.0.1", host_key="k", python="/p", labels={"x": "y"}, port=23)
+    assert hosts_file.merged(known, Host("a", address="10.0.0.2")) == replace(
+        known, address="10.0.0.2"
+    )

@@ -46,7 +46,7 @@ class Stream:
         return self.begun + rest
 
 
-@dataclass
+@dataclass(repr=False)
 class Duo:
     """The keeper, its queen, and the two hosts."""
 
@@ -128,7 +128,7 @@ class Duo:
         try:
             until(serving, seconds)
         except AssertionError:
-            print(self.nodes(), self.workers())
+            print(self.states(), {n: w["state"] for n, w in self.workers().items()})
             raise
 
     def home_file(self, host: SshHost, path: str) -> str:

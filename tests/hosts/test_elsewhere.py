@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.root, pytest.mark.model, pytest.mark.timeout(300)]
 def test_a_queen_on_a_control_node(duo: Duo, make_host) -> None:
     """The keeper's commands reach her through a tunnel, and she reaches the hosts by herself.
 
-    The tunnel is cut and comes back; the stream that she holds meanwhile is whole.
+    The tunnel is lost and comes back; the stream that she holds meanwhile is whole.
     """
     duo.until_serving()
     whole, before = duo.answer(), duo.lives()
@@ -34,9 +34,9 @@ def test_a_queen_on_a_control_node(duo: Duo, make_host) -> None:
     assert duo.lives() == before
     assert keeper.ok(*LONG_ANSWER) == whole
     stream = duo.stream()
-    hub.link(up=False)
+    hub.end_sshd()
     assert keeper.rbee("ps", timeout=60).returncode == 5
-    hub.link(up=True)
+    hub.sshd()
     until(lambda: keeper.rbee("ps").returncode == 0, 30.0)
     assert stream.rest() == whole
     duo.until_serving()

@@ -196,3 +196,25 @@ async def test_a_slow_caller_stops_the_host(ssh_server, queen_key: OwnKey) -> No
         assert got == total
         writer.close()
     server.close()
+
+
+async def test_the_distance_is_measured(ssh_server, queen_key: OwnKey) -> None:
+    """The round trip of a connection that stands is known; without one it is nothing."""
+    told = Told()
+    async with tunnels(queen_key, told) as owner:
+        tunnel = owner.add("host", Way(ssh_server.hop))
+        await told.until("up")
+        assert 1e-5 < tunnel.round_trip() < 5
+        await ssh_server.cut()
+        await told.until("down")
+        assert tunnel.round_trip() == 0
+
+
+async def test_a_refusal_names_the_host_as_people_do(ssh_server, queen_key: OwnKey) -> None:
+    """What the queen says of a host's key names the host, not its address."""
+    told = Told()
+    wrong = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    hop = ssh_server.hop.model_copy(update={"host_key": " ".join(wrong.split()[:2])})
+    async with tunnels(queen_key, told) as owner:
+        owner.add("attic", Way(hop))
+        assert "host key of attic has changed" in str(await told.until("refused"))
