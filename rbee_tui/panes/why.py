@@ -9,7 +9,7 @@ from typing import Any
 from rbee_agent.contracts.nodes import NodeState
 from rbee_agent.contracts.workers import WorkerState
 from rbee_tui.panes.status import NODE, TASK, WORKER, status
-from rbee_tui.state.clean import clean_json
+from rbee_tui.state.clean import clean, clean_json
 from rbee_tui.state.units import percent, size, span
 from rbee_tui.state.view import View
 from rbee_tui.widgets.tones import Cell
@@ -22,7 +22,9 @@ def why_task(explanation: Mapping[str, Any]) -> list[Cell]:
     said: Mapping[str, Any] = clean_json(dict(explanation))
     decision = said.get("decision")
     decision = decision if isinstance(decision, dict) else {}
-    sentences = [line for line in str(said.get("text") or "").splitlines() if line]
+    # Cleaned line by line: cleaned whole, its lines would be one.
+    text = str(explanation.get("text") or "")
+    sentences = [clean(line) for line in text.splitlines() if line.strip()]
     # The queen's own sentences, up to her list of candidates: that one is a table here.
     lines: list[Cell] = []
     lines += takewhile(lambda line: "Workers of the model" not in line, sentences)

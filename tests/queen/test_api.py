@@ -473,3 +473,13 @@ async def test_a_caller_who_hangs_up_leaves_no_half_task(caller, hive, monkeypat
     again = await caller.http.post("/v2/tasks", json=body)
     assert again.status_code == 200
     assert (await caller.events("left"))[-1].event == "end"
+
+
+async def test_a_task_tells_what_it_may_spend(caller, hive):
+    """Its limit of tokens and its budget are in what everybody sees of it."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+    accepted = await caller.submit(max_tokens=7, budget={"tokens": 5})
+    info = (await caller.http.get(f"/v2/tasks/{accepted['job_id']}")).json()
+
+    assert (info["max_tokens"], info["budget"]["tokens"]) == (7, 5)
