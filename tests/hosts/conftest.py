@@ -173,7 +173,7 @@ def begin(hermetic: Path, wheel_store) -> Begin:
 def rbee(begin: Begin) -> Rbee:
     """Run ``rbee ARGS`` to its end, as `begin` does."""
 
-    async def run(*words: str, stdin: str = "", timeout: float = 110.0) -> Done:
+    async def run(*words: str, stdin: str = "", timeout: float = 200.0) -> Done:
         process = await begin(*words)
         async with asyncio.timeout(timeout):
             out, err = await process.communicate(stdin.encode())

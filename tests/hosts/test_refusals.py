@@ -17,7 +17,7 @@ from rbee_agent.errors import (
     EXIT_UNREACHABLE,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

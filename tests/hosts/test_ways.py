@@ -9,7 +9,7 @@ import pytest
 
 from rbee_agent.testing.live_fleet import LiveFleet
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 
