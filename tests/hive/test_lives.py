@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -310,7 +311,8 @@ async def test_orphans_are_ended_and_strangers_are_not(
     (gpu_host.places.state / "workers" / f"{info.id}.json").unlink()
     stranger = psutil.Popen(["sleep", "60"], env={"RBEE_NODE_ID": NODE, "PATH": os.environ["PATH"]})
     other = psutil.Popen(
-        ["sh", "-c", "exec -a llm-worker-rbee sleep 60"],
+        ["llm-worker-rbee", "60"],
+        executable=shutil.which("sleep"),
         env={"RBEE_NODE_ID": "another-hive", "PATH": os.environ["PATH"]},
     )
 
