@@ -44,6 +44,15 @@ def served(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         fleet.end()
 
 
+@pytest.fixture(scope="module")
+def encoder(served: Served) -> Iterator[str]:
+    """The model that embeds; its worker goes again, so that others find one model loaded."""
+    yield POOLED
+    for worker in served.fleet.document("worker", "ls")["workers"]:
+        if worker["model"] == POOLED:
+            served.fleet.ok("worker", "stop", worker["id"])
+
+
 @pytest.fixture
 def queen_url(served: Served) -> str:
     """Where the queen listens."""

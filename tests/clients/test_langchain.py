@@ -11,7 +11,6 @@ from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 from rbee_agent.testing.live_fleet import MODEL
-from tests.clients.conftest import POOLED
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
@@ -98,9 +97,9 @@ async def test_raw_completions(common):
     assert "".join([piece async for piece in model.astream("Once upon a time")])
 
 
-async def test_embeddings(common):
-    """Texts as they are; as token ids of OpenAI's they are refused with the way out."""
-    plain = OpenAIEmbeddings(**common, model=POOLED, check_embedding_ctx_length=False)
+async def test_embeddings(common, encoder):
+    """Texts as they are; without the switch LangChain would send token ids of OpenAI's."""
+    plain = OpenAIEmbeddings(**common, model=encoder, check_embedding_ctx_length=False)
     vectors = await plain.aembed_documents(["a bee", "a tree"])
     assert [len(vector) for vector in vectors] == [64, 64]
     assert await plain.aembed_query("a bee") == pytest.approx(vectors[0], abs=1e-6)

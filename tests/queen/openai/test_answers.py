@@ -12,6 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response
 
+from rbee_agent.contracts.workers import WorkerState
 from rbee_agent.testing.worker import FakeWorker, Faults, answer
 
 ASK = [{"role": "user", "content": "hello bees"}]
@@ -308,6 +309,22 @@ async def test_models_say_what_can_be_had(openai, worker, caller, hive):
         await openai.models.retrieve("nope")
     with pytest.raises(package.ConflictError):
         await openai.models.retrieve("old")
+
+
+async def test_models_that_come_or_cannot(caller, hive):
+    """With no host nothing can be had; a worker that loads is on its way."""
+    await caller.http.post("/v2/catalog/models", json={"id": "other"})
+
+    async def statuses():
+        listed = (await caller.http.get("/v1/models")).json()["data"]
+        return {one["id"]: one["status"] for one in listed}
+
+    assert await statuses() == {"other": "unavailable"}
+    await caller.register(hive)
+    async with FakeWorker("w1") as loading:
+        hive.say("worker", loading.info(WorkerState.LOADING).dump_json())
+        await caller.until(lambda: "w1" in caller.queen.registry.workers)
+        assert await statuses() == {"demo": "loading", "other": "on_demand"}
 
 
 async def test_breaking_off_cancels(openai, worker, caller):
