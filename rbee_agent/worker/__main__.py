@@ -39,6 +39,9 @@ def _serve(args: argparse.Namespace) -> int:
         )
         return EXIT_USAGE
     device = _pinned(args.device)
+    # Threads that spin at llama.cpp's barriers starve whoever shares their cores, each other too:
+    # beside other programs a step took up to sixty times as long. Must be set before it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     probe()
 
     # Only now: a missing llama-cpp-python was refused with a sentence above.

@@ -26,6 +26,8 @@ TOKEN = "a-benchmark-token-of-its-own"
 _SERVER_PACKAGES = (
     "fastapi", "uvicorn", "sse-starlette", "starlette-context", "pydantic-settings", "PyYAML",
 )  # fmt: skip
+# As our worker has it, for all alike.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _HERE = Path(__file__).parent
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
+from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.engine import Engine
+from rbee_agent.engine.embedding import Embedder
 from rbee_agent.engine.options import EngineOptions
 from rbee_agent.errors import RbeeError
 from tests.engine_harness import Run, running, submit
@@ -107,8 +110,6 @@ def test_the_bill_and_the_order_of_frames(pooled: Engine) -> None:
             order.append("result")
             super().result(data)
 
-    from rbee_agent.contracts.workers import ExecuteRequest
-
     run = Noted()
     pooled.submit(ExecuteRequest(job_id="n", workload="embedding", inputs=["a b c", "d"]), run)
     end = run.wait().finished
@@ -156,3 +157,30 @@ def test_a_worker_that_stops_ends_its_embeddings(mean_file: Path) -> None:
     failed = run.settle().failed
     assert failed is not None
     assert failed.code == "WORKER_RESET"
+
+
+@pytest.mark.parametrize(("pooling", "calls"), [(MEAN, [200]), (LAST, [64, 64, 64, 8])])
+def test_only_what_looks_back_is_read_in_parts(pooling: int, calls: list[int]) -> None:
+    """A mean over parts would be the mean of the last part."""
+    made: list[int] = []
+    context: Any = SimpleNamespace(
+        pooling=pooling,
+        has_memory=True,
+        clear=lambda: None,
+        interrupt=lambda _: None,
+        decode_run=lambda seq, tokens, start, logits: made.append(len(tokens)),
+        embedding=lambda seq: np.ones(4),
+    )
+    model: Any = SimpleNamespace(
+        pooling=pooling, decodes=True, tokenize=lambda text, **_: list(range(len(text.split())))
+    )
+    embedder = Embedder(model, lambda: context, chunk=64)
+    run = Run()
+    embedder.submit(
+        ExecuteRequest(job_id="e", workload="embedding", inputs=["x " * 200]), run, limit=512
+    )
+    while embedder.step():
+        pass
+
+    assert made == calls
+    assert run.wait().results[0]["tokens"] == 200

@@ -189,6 +189,8 @@ def test_a_grammar_that_leaves_nothing_ends_the_answer(small: Engine) -> None:
     ).wait()  # fmt: skip
 
     assert run.text in ("yes", "no")
+    assert small.detokenize(run.ids) == run.text
+    assert len(run.ids) < 5
 
 
 def test_grammar_and_response_format_exclude_each_other(small: Engine) -> None:
