@@ -100,6 +100,7 @@ def test_where_nothing_is_held_the_rest_does_not_depend_on_what_was_shown(stop: 
         again = _answer(stop=stop)
         for token in tokens[:cut]:
             again.push(token)
+        assert before.finish() == [], "a frame that ended here would have lost it"
         rest = _all(again, tokens[cut:])
         for channel in (None, "reasoning"):
             assert _text(shown + rest, channel) == _text(whole, channel)
