@@ -45,8 +45,9 @@ def find(wanted: str, *, spread: bool = False) -> list[Device]:
         return []
     there = every()
     alike = [one for one in there if one.name.partition(":")[0] == kind]
-    found = alike if spread else [one for one in alike if one.name in (wanted, f"{wanted}:0")]
-    if not found or (index and not index.isdigit()):
+    full = f"{kind}:{index or 0}"
+    found = alike if spread else [one for one in alike if full in (one.name, f"{one.name}:0")]
+    if not found:
         names = ", ".join(["cpu", *(one.name for one in there)])
         raise Refused(
             f"there is no device {wanted} for this build of llama.cpp: it sees {names}",
