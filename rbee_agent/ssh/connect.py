@@ -152,6 +152,11 @@ def explain(error: BaseException, target: Target, where: Resolved) -> RbeeError:
         return Unreachable(
             f"{tried}: no answer in time ({_said(error)}); is the host on, and is the port right?"
         )
+    if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return Unreachable(
+            f"{tried}: no way leads to that address; is the host on and in a network that this "
+            f"machine reaches, and is the address right (--address)?"
+        )
     if isinstance(error, socket.gaierror):
         return Unreachable(
             f"{tried}: no address is known for {where.address}; check the name, or add it "

@@ -80,6 +80,9 @@ async def test_nobody_listens_and_nobody_is_there(rbee, host) -> None:
     closed = await rbee("hive", "add", "odd", "--address", host.address, "--port", "4")
     assert closed.code == EXIT_UNREACHABLE
     assert "nobody listens on port 4" in closed.err
+    nobody = await rbee("hive", "add", "odd", "--address", "10.213.77.250")
+    assert nobody.code == EXIT_UNREACHABLE
+    assert "no way leads to that address" in nobody.err or "no answer in time" in nobody.err
     name = await rbee("hive", "add", "no-such-host.invalid")
     assert name.code == EXIT_UNREACHABLE
     assert "no address is known" in name.err
