@@ -25,11 +25,13 @@ def http(served: Served) -> Iterator[httpx.Client]:
         yield made
 
 
-def test_tokens_there_and_back(http: httpx.Client) -> None:
+def test_tokens_there_and_back(http: httpx.Client, served: Served) -> None:
     """Text of several bytes a character survives, and its pieces are its bytes."""
-    ids = http.post("/tokenize", json={"content": TEXT}).json()["tokens"]
-    pieces = http.post("/tokenize", json={"content": TEXT, "with_pieces": True}).json()["tokens"]
-    back = http.post("/detokenize", json={"tokens": ids}).json()["content"]
+    ids = http.post("/tokenize", json={"model": served.model, "content": TEXT}).json()["tokens"]
+    pieces = http.post(
+        "/tokenize", json={"model": served.model, "content": TEXT, "with_pieces": True}
+    ).json()["tokens"]
+    back = http.post("/detokenize", json={"model": served.model, "tokens": ids}).json()["content"]
 
     assert back == TEXT
     assert [one["id"] for one in pieces] == ids
@@ -43,17 +45,19 @@ def test_tokens_there_and_back(http: httpx.Client) -> None:
 def test_a_templated_prompt_is_what_a_chat_reads(http: httpx.Client, served: Served) -> None:
     """The template's text through /completion is the chat's answer, and as many tokens."""
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
-    prompt = http.post("/apply-template", json={"messages": messages}).json()["prompt"]
-    props = http.get("/props").json()
+    prompt = http.post(
+        "/apply-template", json={"model": served.model, "messages": messages}
+    ).json()["prompt"]
+    props = http.get("/props", params={"model": served.model}).json()
 
     assert "<|im_start|>user\nWhy is the sky blue?<|im_end|>" in prompt
     assert "<|im_start|>" in props["chat_template"]
     assert props["total_slots"] >= 1
 
 
-def test_a_completion_has_timings(http: httpx.Client) -> None:
+def test_a_completion_has_timings(http: httpx.Client, served: Served) -> None:
     """Streamed and whole are the same text; the figures are measured ones."""
-    body = {"prompt": "Once upon a time", "n_predict": 12, "temperature": 0}
+    body = {"model": served.model, "prompt": "Once upon a time", "n_predict": 12, "temperature": 0}
     whole = http.post("/completion", json=body).json()
     streamed = http.post("/completion", json={**body, "stream": True}).text
     chunks = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: ")]
@@ -64,10 +68,10 @@ def test_a_completion_has_timings(http: httpx.Client) -> None:
     assert chunks[-1]["stop"] is True
 
 
-def test_a_cached_prompt_is_not_read_again(http: httpx.Client) -> None:
+def test_a_cached_prompt_is_not_read_again(http: httpx.Client, served: Served) -> None:
     """`cache_prompt` finds what was read before; `false` reads it anew."""
     prompt = "In a garden far away " * 20
-    body = {"prompt": prompt, "n_predict": 2, "temperature": 0}
+    body = {"model": served.model, "prompt": prompt, "n_predict": 2, "temperature": 0}
     http.post("/completion", json=body)
     warm = http.post("/completion", json=body).json()["timings"]
     cold = http.post("/completion", json={**body, "cache_prompt": False}).json()["timings"]
@@ -77,9 +81,9 @@ def test_a_cached_prompt_is_not_read_again(http: httpx.Client) -> None:
     assert cold["prompt_n"] == warm["cache_n"] + warm["prompt_n"]
 
 
-def test_a_stop_string_is_named(http: httpx.Client) -> None:
+def test_a_stop_string_is_named(http: httpx.Client, served: Served) -> None:
     """What ended the text is said, and is not a part of it."""
-    body = {"prompt": "Once upon a time", "n_predict": 24, "temperature": 0}
+    body = {"model": served.model, "prompt": "Once upon a time", "n_predict": 24, "temperature": 0}
     text = http.post("/completion", json=body).json()["content"]
     word = text.split()[4]
     said = http.post("/completion", json={**body, "stop": ["never said", word]}).json()
@@ -95,7 +99,7 @@ def test_one_prompt_through_every_api_is_one_text(http: httpx.Client, served: Se
         request = TaskRequest(model=served.model, prompt=prompt, max_tokens=limit, temperature=0)
         ours = queen.run(request, timeout=60).text
     v1 = {"model": served.model, "prompt": prompt, "max_tokens": limit, "temperature": 0}
-    llama = {"prompt": prompt, "n_predict": limit, "temperature": 0}
+    llama = {"model": served.model, "prompt": prompt, "n_predict": limit, "temperature": 0}
     api = {
         "model": served.model,
         "prompt": prompt,
