@@ -143,6 +143,7 @@ FUNCTIONARY = Style(
     wording=Wording("", "\n", separator="\n>>>"),
     head=re.compile(r"(?P<name>[\w.-]+)\n\s*"),
     before_text="all\n",
+    thinking=(),
     body="recipients",
     signs=(">>>all", "'>>>'"),
 )
