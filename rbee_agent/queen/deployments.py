@@ -7,15 +7,14 @@ crashed worker: its hive does that, and reports when.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.nodes import NodeState
 from rbee_agent.contracts.pools import Deployment, DeploymentRequest
-from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerState
-from rbee_agent.errors import NotFound, RbeeError, Unavailable, Unreachable, from_body
+from rbee_agent.contracts.workers import WorkerState
+from rbee_agent.errors import NotFound, RbeeError, Unreachable
 from rbee_agent.observe import logs
 from rbee_agent.queen import preparation
 from rbee_agent.queen.catalog import Catalog
@@ -24,6 +23,7 @@ from rbee_agent.queen.fit import Choice
 from rbee_agent.queen.fleet import Node, Worker
 from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.links import Links
+from rbee_agent.queen.orders import Orders
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.queue import is_special
 from rbee_agent.queen.registry import Registry
@@ -34,9 +34,6 @@ from rbee_agent.runtime.clock import Clock
 from rbee_agent.store.base import Store
 
 KIND = "deployment"
-SPAWN_TIMEOUT_S = 60.0
-PULL_TIMEOUT_S = 6 * 3600.0
-STOP_TIMEOUT_S = 30.0
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 30.0
 SETTLE_S = 5.0
@@ -72,6 +69,7 @@ class Deployments:
         self._links = links
         self._catalog = catalog
         self._tasks = tasks
+        self._orders = Orders(links, registry, catalog)
         self._room = Room(registry, catalog, tasks, policy)
         self._clock = clock
         self._new_id = new_id
@@ -146,14 +144,14 @@ class Deployments:
         ]
         if wish is not None and (worker is None or not others):
             await self._drop(wish)
-            await self._stop_all(wish.worker_ids)
+            await self._orders.stop(wish.worker_ids)
             return
         if wish is not None:
             left = [other for other in wish.worker_ids if other != id]
             await self._keep(
                 wish.model_copy(update={"worker_ids": left, "replicas": max(1, len(left))})
             )
-        await self._stop_all([id])
+        await self._orders.stop([id])
 
     def keep_alive(self, model: str, seconds: float | None) -> None:
         """How long a model that was loaded on demand may idle, as its newest caller wishes.
@@ -265,7 +263,7 @@ class Deployments:
         self._feed.narrate(f"{', '.join(extra)} of {wish.model} is one too many and is stopped")
         left = [name for name in wish.worker_ids if name not in extra]
         await self._keep(wish.model_copy(update={"worker_ids": left}))
-        await self._stop_all(extra)
+        await self._orders.stop(extra)
 
     def _known(self, worker_id: str) -> bool:
         """Whether a worker belongs to its wish still: it is there, or its host is out of reach.
@@ -310,10 +308,10 @@ class Deployments:
             await self._evict(choice)
             if wish.model not in choice.node.models:
                 await self.fetch(choice.node, wish.model)
-            info = await self._ask_for_worker(choice.node, wish)
+            info = await self._orders.spawn(choice.node, wish)
             current = self.wishes.get(wish.id)
             if current is None:
-                await self._stop_all([info.id])
+                await self._orders.stop([info.id])
                 return
             await self._keep(
                 current.model_copy(
@@ -330,44 +328,13 @@ class Deployments:
             self._busy.discard(wish.id)
             self._registry.tell_change()
 
-    async def _ask_for_worker(self, node: Node, wish: Deployment) -> WorkerInfo:
-        request = SpawnRequest(
-            model=wish.model,
-            backend=wish.backend,
-            device=wish.device,
-            context=wish.context,
-            slots=wish.slots,
-            threads=wish.threads,
-            extra=wish.extra,
-        )
-        body = await self._links.call(
-            node, "POST", "/v1/workers", json_body=request.dump(), timeout=SPAWN_TIMEOUT_S
-        )
-        info = WorkerInfo.read(body)
-        if info.id not in self._registry.workers:
-            self._registry.apply_worker(node, info)
-        return info
-
     async def fetch(self, node: Node, model_id: str) -> None:
         """Have a model fetched onto a host; returns when it is there.
 
         Raises:
             RbeeError: the hive refused, or could not get it.
         """
-        model = self._catalog.find(model_id)
-        body: Any = {"model": model.dump() if model is not None else model_id}
-        try:
-            async with asyncio.timeout(PULL_TIMEOUT_S):
-                async for event in self._links.stream(node, "/v1/models", json_body=body):
-                    if event.event == "error":
-                        raise from_body({"error": json.loads(event.data)})
-                    self._links.take(node, event, "pull")
-                    self.on_news(model_id)
-        except TimeoutError as error:
-            raise Unavailable(f"{model_id} was not there after {PULL_TIMEOUT_S:.0f} s") from error
-        pull = node.pulls.get(model_id)
-        if pull is not None and pull.phase == "error":
-            raise Unavailable(f"{node.id} cannot get {model_id}: {pull.error}")
+        await self._orders.fetch(node, model_id, self.on_news)
 
     async def _evict(self, choice: Choice) -> None:
         """End idle on-demand workers, the least recently used first, to make room."""
@@ -378,7 +345,7 @@ class Deployments:
             )
             if wish is not None:
                 await self._drop(wish)
-            await self._stop_all([worker_id])
+            await self._orders.stop([worker_id])
 
     async def _postpone(self, wish: Deployment, error: RbeeError) -> None:
         """The wish cannot be fulfilled now: say why, and try again or give up."""
@@ -409,7 +376,7 @@ class Deployments:
         await self._drop(wish)
         for task in list(self._tasks.queue.wait_order(wish.model)):
             await self._tasks.fail(task, error)
-        await self._stop_all(wish.worker_ids)
+        await self._orders.stop(wish.worker_ids)
 
     async def _unload_idle(self, wish: Deployment) -> bool:
         """End an on-demand wish whose workers have had nothing to do for long enough."""
@@ -433,27 +400,8 @@ class Deployments:
         )
         self.idle_limits.pop(wish.model, None)
         await self._drop(wish)
-        await self._stop_all(wish.worker_ids)
+        await self._orders.stop(wish.worker_ids)
         return True
-
-    async def _stop_all(self, ids: list[str]) -> None:
-        for worker_id in ids:
-            worker = self._registry.workers.get(worker_id)
-            node = self._registry.nodes.get(worker.node_id) if worker is not None else None
-            if worker is None or node is None:
-                continue
-            self._registry.drain_worker(worker_id)
-            try:
-                await self._links.call(
-                    node, "DELETE", f"/v1/workers/{worker_id}", timeout=STOP_TIMEOUT_S
-                )
-            except NotFound:
-                pass  # it is gone: that is what was asked for
-            except RbeeError as error:
-                raise Unavailable(
-                    f"worker {worker_id} could not be stopped: {error.message}"
-                ) from error
-            self._registry.worker_gone(worker_id, "it was stopped")
 
     async def _keep(self, wish: Deployment) -> Deployment:
         await self._store.put(KIND, wish.id, wish.dump_json())

@@ -18,7 +18,8 @@ from rbee_agent.contracts.nodes import (
 from rbee_agent.contracts.workers import WorkerInfo, WorkerState
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fleet import Node, Worker
-from rbee_agent.queen.placement import ModelIndex, WorkerView
+from rbee_agent.queen.placement import ModelIndex
+from rbee_agent.queen.views import node_info, view_of, worker_info
 from rbee_agent.runtime.clock import Clock
 
 SPEED_STEP = 0.1
@@ -62,7 +63,7 @@ class Registry:
     def node_data(self, node_id: str) -> dict[str, Any] | None:
         """A node as the API shows it."""
         node = self.nodes.get(node_id)
-        return None if node is None else self.node_info(node).dump()
+        return None if node is None else node_info(node).dump()
 
     def node_info(self, node: Node) -> NodeInfo:
         """A node as the API shows it, typed."""
@@ -84,7 +85,7 @@ class Registry:
     def worker_data(self, worker_id: str) -> dict[str, Any] | None:
         """A worker as the API shows it."""
         worker = self.workers.get(worker_id)
-        return None if worker is None else self.worker_info(worker).dump()
+        return None if worker is None else worker_info(worker).dump()
 
     def worker_info(self, worker: Worker) -> WorkerInfo:
         """A worker as clients may see it: no address, no token."""
@@ -390,40 +391,12 @@ class Registry:
             self._indexes[was].remove(info.id)
         self._indexed[info.id] = info.model
         worker.indexed_speed = worker.speed
-        self._indexes.setdefault(info.model, ModelIndex()).put(self._view(worker))
+        self._indexes.setdefault(info.model, ModelIndex()).put(
+            view_of(worker, self.nodes.get(worker.node_id))
+        )
         self.version += 1
         if tell and info.state is WorkerState.READY and len(worker.in_flight) < info.slots:
             self.on_capacity(info.model)
-
-    def _view(self, worker: Worker) -> WorkerView:
-        info = worker.info
-        node = self.nodes.get(worker.node_id)
-        device = (
-            next((item for item in node.devices if item.id == info.device), None) if node else None
-        )
-        state = "draining" if worker.draining else info.state.value
-        return WorkerView(
-            id=info.id,
-            node_id=worker.node_id,
-            pool_id=worker.pool_id,
-            model=info.model,
-            state=state,
-            slots=info.slots,
-            busy=len(worker.in_flight),
-            tokens_per_s=worker.speed,
-            context=info.context,
-            backend=info.backend,
-            device=info.device,
-            region=node.info.region if node else None,
-            fingerprint=info.fingerprint,
-            profile=info.profile.id if info.profile else None,
-            memory_free=device.memory_free if device else 0,
-            memory_total=device.memory_total if device else 0,
-            node_state=node.shown_state.value if node else "online",
-            trouble=worker.trouble,
-            resume=worker.resume,
-            labels=tuple(node.info.labels.items()) if node else (),
-        )
 
     def _pull_data(self, model: str) -> dict[str, Any] | None:
         for node in self.nodes.values():

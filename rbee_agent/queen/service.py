@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -22,7 +20,7 @@ from rbee_agent.contracts.models import CatalogModel
 from rbee_agent.contracts.nodes import NodeRegistration
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest
 from rbee_agent.contracts.workers import WorkerReady
-from rbee_agent.errors import NotFound, RbeeError, Unavailable
+from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
 from rbee_agent.queen.admission import Admission
 from rbee_agent.queen.catalog import Catalog
@@ -31,14 +29,16 @@ from rbee_agent.queen.dispatch import Dispatcher
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.forecast import Forecast
 from rbee_agent.queen.gauges import gauges
-from rbee_agent.queen.guard import guarded
+from rbee_agent.queen.guard import guarded, into
 from rbee_agent.queen.hosts import Hosts
 from rbee_agent.queen.links import Links
+from rbee_agent.queen.local import local_hive
 from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.pools import Pools
 from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.queue import TaskQueue
+from rbee_agent.queen.readers import Readers
 from rbee_agent.queen.recovery import recover
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.reporting import Reporter
@@ -47,9 +47,9 @@ from rbee_agent.queen.statics import Statics, StaticWorker
 from rbee_agent.queen.stream import ClientFrame
 from rbee_agent.queen.tap import Tap
 from rbee_agent.queen.task import Task
-from rbee_agent.queen.tasks import Tasks
+from rbee_agent.queen.tasks import Tasks, no_task
+from rbee_agent.queen.views import node_info, worker_info
 from rbee_agent.runtime.clock import Clock, SystemClock
-from rbee_agent.runtime.files import read_json
 from rbee_agent.security.access import Access
 from rbee_agent.security.keys import Identity, KeyRing
 from rbee_agent.settings.config import QueenSettings
@@ -167,6 +167,7 @@ class Queen:
         self.feed.source("policy", self._policy_data)
         self.tap = Tap(self.tasks, clock)
         self.ready = False
+        self._readers = Readers(self.tasks, settings, self.later)
         self._reporter = Reporter(self.tasks, self.deployments.steps)
         self._session = session
         self._group: asyncio.TaskGroup | None = None
@@ -234,26 +235,11 @@ class Queen:
 
     # -- for the routes ---------------------------------------------------------------------
 
-    async def frames(
+    def frames(
         self, task: Task, *, after: str | None = None, verbose: bool = False
     ) -> AsyncGenerator[list[ClientFrame], bool | None]:
-        """A task's frames to its end, as :meth:`TaskStream.read` gives them; counts as reading.
-
-        When the last reader of a running task goes, the task is cancelled after its grace.
-        """
-        self._reader_came(task)
-        try:
-            async with aclosing(task.stream.read(after=after, verbose=verbose)) as batches:
-                lags: bool | None = None
-                try:
-                    batch = await batches.asend(None)
-                    while True:
-                        lags = yield batch
-                        batch = await batches.asend(lags)
-                except StopAsyncIteration:
-                    return
-        finally:
-            self._reader_left(task)
+        """A task's frames to its end; see :meth:`Readers.frames`."""
+        return self._readers.frames(task, after=after, verbose=verbose)
 
     async def submit(
         self, request: TaskRequest, who: Identity
@@ -281,7 +267,7 @@ class Queen:
     def abandon(self, task: Task) -> None:
         """Cancel a task whose only caller is gone, at once and also where nobody ever read it."""
         if not task.state.final:
-            self._unread(task)
+            self._readers.unread(task)
 
     async def find_info(self, job_id: str, who: Identity) -> TaskInfo:
         """One task, from memory or the store.
@@ -316,8 +302,8 @@ class Queen:
                 running=self.tasks.queue.running,
                 policy=script.name if (script := self.policy.script) else self.settings.strategy,
             ),
-            nodes=[self.registry.node_info(node) for node in self.registry.nodes.values()],
-            workers=[self.registry.worker_info(w) for w in self.registry.workers.values()],
+            nodes=[node_info(node) for node in self.registry.nodes.values()],
+            workers=[worker_info(w) for w in self.registry.workers.values()],
             tasks=list(tasks.values()),
             models=self.catalog.all(),
             deployments=list(self.deployments.wishes.values()),
@@ -345,7 +331,7 @@ class Queen:
             work.close()
             future.set_exception(Unavailable("the queen is stopping", code="STORE_UNAVAILABLE"))
         else:
-            self._group.create_task(_into(work, future))
+            self._group.create_task(into(work, future))
         return future
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -379,26 +365,6 @@ class Queen:
 
     def _accepted(self, task: Task) -> None:
         self.dispatcher.offer(task)
-
-    def _reader_came(self, task: Task) -> None:
-        task.stream.readers += 1
-        if not task.was_read:
-            task.was_read = True
-            self.tasks.say_queued(task)
-        if task.grace is not None:
-            task.grace.cancel()
-            task.grace = None
-
-    def _reader_left(self, task: Task) -> None:
-        task.stream.readers -= 1
-        if task.stream.readers or task.state.final or task.request.detach:
-            return
-        grace = task.request.reconnect_grace_ms
-        seconds = (self.settings.reconnect_grace_ms if grace is None else grace) / 1000
-        task.grace = asyncio.get_running_loop().call_later(seconds, self._unread, task)
-
-    def _unread(self, task: Task) -> None:
-        self.later(self.tasks.cancel(task, "its reader is gone"))
 
     def _unwanted(self, entering: asyncio.Future[tuple[Task | None, Accepted, bool]]) -> None:
         """A submission that nobody waits for any more has ended, one way or the other."""
@@ -441,42 +407,5 @@ class Queen:
             self._log.warning("retention", problem=error.message)
 
 
-async def _into(work: Coroutine[Any, Any, T], future: asyncio.Future[T]) -> None:
-    """Run `work`; its result or error goes into the future, if anybody still wants it."""
-    try:
-        result = await work
-    except asyncio.CancelledError:
-        future.cancel()
-        raise
-    except Exception as error:
-        if future.done():
-            logs.get("queen").exception("a job failed")
-        else:
-            future.set_exception(error)
-            # Where the caller has hung up, nobody asks for it: that is no news then.
-            future.exception()
-    else:
-        if not future.done():
-            future.set_result(result)
-
-
 class _Stopped(Exception):
     """Ends the queen's task group when it is told to stop."""
-
-
-def no_task(job_id: str) -> NotFound:
-    """The refusal for a task that is not there, or not the caller's."""
-    return NotFound(f"no task {job_id}; tasks are kept for a limited time after their end")
-
-
-def local_hive(places: Places) -> NodeRegistration | None:
-    """How to reach the hive that this user runs here, from the record it left."""
-    record = read_json(places.hive_record)
-    if record is None or "url" not in record or "node_id" not in record:
-        return None
-    token_file = Path(str(record.get("token_file") or places.hive_token))
-    try:
-        token = token_file.read_text().strip()
-    except OSError:
-        return None
-    return NodeRegistration(node_id=str(record["node_id"]), url=str(record["url"]), token=token)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from rbee_agent.contracts.frames import NarrationFrame
 from rbee_agent.contracts.tasks import TaskInfo, TaskState
-from rbee_agent.errors import RbeeError, Unavailable
+from rbee_agent.errors import NotFound, RbeeError, Unavailable
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fleet import Worker
@@ -324,3 +324,8 @@ def _label(reason: str) -> str:
         "token": "bad frames",
     }
     return next((label for words, label in known.items() if words in reason), "other")
+
+
+def no_task(job_id: str) -> NotFound:
+    """The refusal for a task that is not there, or not the caller's."""
+    return NotFound(f"no task {job_id}; tasks are kept for a limited time after their end")

@@ -102,21 +102,22 @@ def main() -> None:
         )
         if args.no_kill:
             used = cpu_s(queen.pid) - used
-            print(f"queen's CPU per task {used / len(accepted) * 1e6:.0f} us")
+            print(f"queen's CPU per task: {used / len(accepted) * 1e6:.0f} us\n")
         else:
             elapsed = args.seconds * 0.7
         took.sort()
         p50, p99 = took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
-        print(
-            f"{len(accepted)} accepted, {len(accepted) / elapsed:.0f} a second, "
-            f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
-        )
         queen.send_signal(signal.SIGKILL)
         queen.wait(10)
         database = next(home.rglob("queen.db"))
         kept = {row[0] for row in sqlite3.connect(database).execute("SELECT job_id FROM tasks")}
         lost = set(accepted) - kept
-        print(f"kill -9: {len(lost)} of {len(accepted)} accepted tasks lost")
+        print("| connections | accepted | a second | p50 | p99 | lost by kill -9 |")
+        print("|---|---|---|---|---|---|")
+        print(
+            f"| {args.connections} | {len(accepted)} | {len(accepted) / elapsed:.0f} | "
+            f"{p50:.1f} ms | {p99:.1f} ms | {len(lost)} |"
+        )
         sys.exit(1 if lost else 0)
     finally:
         for child in children:

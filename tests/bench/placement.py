@@ -21,7 +21,8 @@ from rbee_agent.contracts.nodes import (
 from rbee_agent.contracts.workers import WorkerInfo
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.placement import Need, decide, usable_workers
-from rbee_agent.queen.policy import Helper, Script, fleet_data, worker_data
+from rbee_agent.queen.policy import fleet_data, worker_data
+from rbee_agent.queen.policy_process import Helper, Script
 from rbee_agent.queen.registry import Registry
 from rbee_agent.runtime.clock import SystemClock
 
@@ -71,7 +72,7 @@ def fleet(hosts: int) -> Registry:
 
 def quantiles(values: list[float]) -> str:
     values.sort()
-    return f"p50 {values[len(values) // 2]:.3f} ms, p99 {values[int(len(values) * 0.99)]:.3f} ms"
+    return f"{values[len(values) // 2]:.3f} ms | {values[int(len(values) * 0.99)]:.3f} ms"
 
 
 def built_in(registry: Registry) -> None:
@@ -87,7 +88,9 @@ def built_in(registry: Registry) -> None:
         held.append((decision.worker_id, f"t{number}"))
         if len(held) > 2000:
             registry.release(*held.pop(0))
-    print(f"  built in: {quantiles(took)} (CPU alone: {quantiles(cpu)})")
+    hosts = len(registry.nodes)
+    print(f"| {hosts} | decision, built in | {quantiles(took)} |")
+    print(f"| {hosts} | the same, CPU alone | {quantiles(cpu)} |")
     for pair in held:
         registry.release(*pair)
 
@@ -107,7 +110,7 @@ async def with_policy(registry: Registry) -> None:
         took.append((time.perf_counter() - began) * 1000)
         assert decision.worker_id == named
     await helper.close()
-    print(f"  with a policy: {quantiles(took)}")
+    print(f"| {len(registry.nodes)} | decision, with a policy | {quantiles(took)} |")
 
 
 def telemetry(registry: Registry, hosts: int) -> None:
@@ -132,13 +135,15 @@ def telemetry(registry: Registry, hosts: int) -> None:
     began = time.process_time()
     for name, text in texts:
         registry.apply_telemetry(registry.nodes[name], Telemetry.read_json(text))
-    print(f"  2000 telemetry updates: {time.process_time() - began:.3f} CPU s")
+    used = time.process_time() - began
+    print(f"| {hosts} | 2000 telemetry updates | {used:.3f} CPU s | |")
 
 
 async def main() -> None:
+    print("Eight workers a host, all of one model.\n")
+    print("| hosts | what | p50 | p99 |\n|---|---|---|---|")
     for hosts in (200, 2000):
         registry = fleet(hosts)
-        print(f"{hosts} hosts, {len(registry.workers)} workers of one model")
         built_in(registry)
         await with_policy(registry)
         telemetry(registry, hosts)

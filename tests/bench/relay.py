@@ -214,7 +214,10 @@ async def measure(
         result[f"direct {streams}"] = await paced(direct, upstream, streams, args.seconds)
         if nginx is not None:
             result[f"nginx {streams}"] = await paced(direct, nginx, streams, args.seconds)
-        result[f"queen {streams}"] = await paced(through_queen, queen, streams, args.seconds)
+        before = cpu_s(pid)
+        row = await paced(through_queen, queen, streams, args.seconds)
+        row["cpu_us_per_token"] = (cpu_s(pid) - before) / (streams * 100 * args.seconds) * 1e6
+        result[f"queen {streams}"] = row
     for streams in (1, 16):
         result[f"flood {streams}"] = await flood(queen, pid, streams, args.flood // streams)
     result["rss_mib"] = psutil.Process(pid).memory_info().rss / 2**20
@@ -252,10 +255,26 @@ def main() -> None:
     if args.json:
         print(json.dumps(result, indent=1))
         return
+    print("Paced, 100 tokens/s a stream; milliseconds from a token's making to its reader.\n")
+    print("| way | streams | TTFT p50 | p50 | p99 | queen's CPU per token |")
+    print("|---|---|---|---|---|---|")
     for name, row in result.items():
-        if isinstance(row, dict):
-            row = "  ".join(f"{key} {value:.2f}" for key, value in row.items())
-        print(f"{name:12} {row}")
+        if isinstance(row, dict) and "lag_ms_p50" in row:
+            way, streams = name.split()
+            cpu = f"{row['cpu_us_per_token']:.0f} us" if "cpu_us_per_token" in row else ""
+            print(
+                f"| {way} | {streams} | {row['ttft_ms_p50']:.2f} | {row['lag_ms_p50']:.2f} | "
+                f"{row['lag_ms_p99']:.2f} | {cpu} |"
+            )
+    print("\nSaturated: upstreams that never wait, each token its own event.\n")
+    print("| streams | tokens | events | queen's CPU per token | tokens/s |\n|---|---|---|---|---|")
+    for name, row in result.items():
+        if isinstance(row, dict) and "events" in row:
+            print(
+                f"| {name.split()[1]} | {row['tokens']} | {row['events']} | "
+                f"{row['cpu_us_per_token']:.1f} us | {row['tokens_per_s']:.0f} |"
+            )
+    print(f"\nResident memory at the end: {result['rss_mib']:.0f} MiB")
 
 
 if __name__ == "__main__":

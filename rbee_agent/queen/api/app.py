@@ -10,7 +10,7 @@ from rbee_agent.errors import Unavailable
 from rbee_agent.http.capacity import at_most
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import ERROR_SHAPE, bearer, correlate, refuse_web_pages
-from rbee_agent.queen.api import fleet, hosts, meta, models, policy, tasks
+from rbee_agent.queen.api import fleet, hosts, meta, models, policy, pools, tasks
 from rbee_agent.queen.api.anthropic import routes as anthropic
 from rbee_agent.queen.api.dialects import in_its_shape, refusal_of
 from rbee_agent.queen.api.llamacpp import routes as llamacpp
@@ -24,7 +24,7 @@ from rbee_agent.wire.versions import check_peer
 
 def all_routes() -> list[Route]:
     """Every route of the queen."""
-    rooms = (tasks, fleet, hosts, models, policy, meta, openai, anthropic, ollama, llamacpp)
+    rooms = (tasks, fleet, pools, hosts, models, policy, meta, openai, anthropic, ollama, llamacpp)
     routes = [route for room in rooms for route in room.ROUTES]
     described = document([*routes, _openapi_route(_never)])
 

@@ -6,13 +6,11 @@ from contextlib import aclosing
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import Field
 
-from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.events import Change, TapChunk
 from rbee_agent.contracts.ids import is_slug
 from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, Telemetry
-from rbee_agent.contracts.pools import Deployment, DeploymentRequest, PoolInfo
+from rbee_agent.contracts.pools import Deployment, DeploymentRequest
 from rbee_agent.contracts.workers import WorkerInfo, WorkerReady
 from rbee_agent.errors import InvalidParams, NotFound
 from rbee_agent.http.errors import json_response
@@ -21,16 +19,9 @@ from rbee_agent.http.sse import SseWriter
 from rbee_agent.queen.api.routes import ADMIN, NODE, READ, Route, queen_of, who_of
 from rbee_agent.queen.fleet import Node
 from rbee_agent.queen.registry import Registry
+from rbee_agent.queen.views import node_info, worker_info
 
 MAX_BODY = 1024 * 1024
-
-
-class PoolOrder(Contract):
-    """What to do with a pool, and how long its streams may take to end."""
-
-    deadline_ms: int = Field(60_000, ge=0, le=24 * 3600 * 1000)
-    model: str | None = Field(None, min_length=1, max_length=512)
-    """reload only; None: the same model anew."""
 
 
 async def register_node(request: web.Request) -> web.Response:
@@ -42,7 +33,7 @@ async def register_node(request: web.Request) -> web.Response:
     registration = registration.model_copy(update={"url": registration.url.rstrip("/")})
     await queen.register_node(registration)
     node = queen.registry.nodes[registration.node_id]
-    return json_response(queen.registry.node_info(node).dump())
+    return json_response(node_info(node).dump())
 
 
 async def heartbeat(request: web.Request) -> web.Response:
@@ -59,9 +50,7 @@ async def heartbeat(request: web.Request) -> web.Response:
 async def nodes(request: web.Request) -> web.Response:
     """Every host."""
     registry = queen_of(request).registry
-    return json_response(
-        {"nodes": [registry.node_info(node).dump() for node in registry.nodes.values()]}
-    )
+    return json_response({"nodes": [node_info(node).dump() for node in registry.nodes.values()]})
 
 
 async def remove_node(request: web.Request) -> web.Response:
@@ -78,15 +67,13 @@ async def drain_node(request: web.Request) -> web.Response:
     node = _node(queen.registry, request.match_info["id"])
     body = await read_json_object(request, max_bytes=MAX_BODY) if request.can_read_body else {}
     queen.registry.drain_node(node, draining=body.get("drain", True) is not False)
-    return json_response(queen.registry.node_info(node).dump())
+    return json_response(node_info(node).dump())
 
 
 async def workers(request: web.Request) -> web.Response:
     """Every worker, without its address."""
     registry = queen_of(request).registry
-    return json_response(
-        {"workers": [registry.worker_info(w).dump() for w in registry.workers.values()]}
-    )
+    return json_response({"workers": [worker_info(w).dump() for w in registry.workers.values()]})
 
 
 async def spawn(request: web.Request) -> web.Response:
@@ -136,59 +123,6 @@ async def deployments(request: web.Request) -> web.Response:
     """The wishes that the queen keeps."""
     wishes = queen_of(request).deployments.wishes.values()
     return json_response({"deployments": [wish.dump() for wish in wishes]})
-
-
-async def pools(request: web.Request) -> web.Response:
-    """Workers by model, host and device."""
-    found = queen_of(request).pools.all()
-    return json_response({"pools": [pool.dump() for pool in found.values()]})
-
-
-async def pool_health(request: web.Request) -> web.Response:
-    """One pool: ready, slots, and what is the matter with its workers."""
-    queen = queen_of(request)
-    pool = queen.pools.get(request.match_info["id"])
-    workers = [queen.registry.workers[worker_id] for worker_id in pool.worker_ids]
-    troubles = {
-        worker.info.id: worker.trouble or worker.info.error
-        for worker in workers
-        if worker.trouble or worker.info.error
-    }
-    return json_response({**pool.dump(), "troubles": troubles})
-
-
-async def drain_pool(request: web.Request) -> web.Response:
-    """Give a pool nothing new; what still runs at the deadline goes elsewhere."""
-    queen = queen_of(request)
-    wanted = await _pool_order(request)
-    pool = queen.pools.begin(request.match_info["id"])
-    queen.later(queen.pools.drain(pool, wanted.deadline_ms / 1000))
-    return json_response(pool.dump(), status=202)
-
-
-async def reload_pool(request: web.Request) -> web.Response:
-    """Put another model in a pool's place; the old one stays where that fails."""
-    queen = queen_of(request)
-    wanted = await _pool_order(request)
-    pool = queen.pools.get(request.match_info["id"])
-    model = queen.catalog.resolve(wanted.model or pool.model, who_of(request))
-    await queen.catalog.save()
-    pool = queen.pools.begin(pool.id)
-    queen.later(queen.pools.reload(pool, model, wanted.deadline_ms / 1000))
-    return json_response(pool.dump(), status=202)
-
-
-async def purge_pool(request: web.Request) -> web.Response:
-    """End a pool's workers now and withdraw the wishes behind them."""
-    queen = queen_of(request)
-    pool = queen.pools.begin(request.match_info["id"])
-    queen.later(queen.pools.purge(pool))
-    return json_response(pool.dump(), status=202)
-
-
-async def _pool_order(request: web.Request) -> PoolOrder:
-    body = await read_json_object(request, max_bytes=MAX_BODY) if request.can_read_body else {}
-    return PoolOrder.model_validate(body)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -346,48 +280,6 @@ ROUTES = [
         "The wishes that the queen keeps",
         answer=Deployment,
         many="deployments",
-    ),
-    Route("GET", "/v2/pools", pools, READ, "Every pool", answer=PoolInfo, many="pools"),
-    Route(
-        "GET",
-        "/v2/pools/{id}/health",
-        pool_health,
-        READ,
-        "One pool's health",
-        answer=dict,
-        errors=(401, 403, 404),
-    ),
-    Route(
-        "POST",
-        "/v2/pools/{id}/drain",
-        drain_pool,
-        ADMIN,
-        "Give a pool nothing new",
-        body=PoolOrder,
-        answer=PoolInfo,
-        status=202,
-        errors=(400, 401, 403, 404, 409, 413, 415, 503),
-    ),
-    Route(
-        "POST",
-        "/v2/pools/{id}/reload",
-        reload_pool,
-        ADMIN,
-        "Put another model in a pool's place",
-        body=PoolOrder,
-        answer=PoolInfo,
-        status=202,
-        errors=(400, 401, 403, 404, 409, 413, 415, 503),
-    ),
-    Route(
-        "POST",
-        "/v2/pools/{id}/purge",
-        purge_pool,
-        ADMIN,
-        "End a pool's workers",
-        answer=PoolInfo,
-        status=202,
-        errors=(401, 403, 404, 409, 503),
     ),
     Route(
         "GET",

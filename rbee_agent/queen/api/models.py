@@ -14,6 +14,7 @@ from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.routes import ADMIN, READ, Route, queen_of, who_of
 from rbee_agent.queen.fleet import Node
 from rbee_agent.queen.service import Queen
+from rbee_agent.queen.views import node_info
 
 MAX_BODY = 1024 * 1024
 
@@ -119,7 +120,7 @@ def _where_to(queen: Queen, node_id: str | None) -> Node:
     online = [n for n in queen.registry.nodes.values() if n.state is NodeState.ONLINE]
     if not online:
         raise Unavailable("no host is online", retry_after_ms=5000)
-    return max(online, key=lambda node: (queen.registry.node_info(node).disk_free or 0, node.id))
+    return max(online, key=lambda node: (node_info(node).disk_free or 0, node.id))
 
 
 ROUTES = [

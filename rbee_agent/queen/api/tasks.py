@@ -21,9 +21,10 @@ from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
 from rbee_agent.queen.explain import explain_task
 from rbee_agent.queen.explain_words import explain_text
 from rbee_agent.queen.recovery import origin_of
-from rbee_agent.queen.service import Queen, no_task
+from rbee_agent.queen.service import Queen
 from rbee_agent.queen.stream import LAST_ID, ClientFrame, rebuilt
 from rbee_agent.queen.task import Task
+from rbee_agent.queen.tasks import no_task
 from rbee_agent.store.base import TaskRecord
 from rbee_agent.store.journal import unpack
 
