@@ -404,14 +404,28 @@ class Deployments:
         return True
 
     async def _keep(self, wish: Deployment) -> Deployment:
-        await self._store.put(KIND, wish.id, wish.dump_json())
+        before = self.wishes.get(wish.id)
+        # Known at once: what is withdrawn while it is written must not come back by its writing.
         self.wishes[wish.id] = wish
+        try:
+            await self._store.put(KIND, wish.id, wish.dump_json())
+        except RbeeError:
+            if self.wishes.get(wish.id) is wish:
+                del self.wishes[wish.id]
+                if before is not None:
+                    self.wishes[wish.id] = before
+            raise
         self._feed.changed("deployment", wish.id)
         return wish
 
     async def _drop(self, wish: Deployment) -> None:
-        await self._store.delete(KIND, wish.id)
-        self.wishes.pop(wish.id, None)
+        kept = self.wishes.pop(wish.id, None)
+        try:
+            await self._store.delete(KIND, wish.id)
+        except RbeeError:
+            if kept is not None:
+                self.wishes[wish.id] = kept
+            raise
         self._retry_at.pop(wish.id, None)
         self._retries.pop(wish.id, None)
         self.failures.pop(wish.id, None)

@@ -17,7 +17,7 @@ from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.placement import ModelIndex, Need, WorkerView, score
-from rbee_agent.queen.policy_process import Helper, PolicyFailed, Script
+from rbee_agent.queen.policy_process import LOAD_S, Helper, PolicyFailed, Script
 from rbee_agent.queen.task import Task
 from rbee_agent.store.base import Store
 
@@ -216,7 +216,8 @@ class Policy:
         said: dict[str, Any] = {}
         for hook in helper.script.hooks:
             try:
-                said[hook] = await helper.call(hook, *calls[hook])
+                # No task waits for a trial: the CPU limit alone decides.
+                said[hook] = await helper.call(hook, *calls[hook], seconds=LOAD_S)
             except PolicyFailed as failed:
                 raise _invalid(f"{hook}: {failed}") from failed
         return said

@@ -36,8 +36,8 @@ class Helper:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
 
-    async def call(self, hook: str, *arguments: Any) -> Any:
-        """Ask a hook.
+    async def call(self, hook: str, *arguments: Any, seconds: float = ANSWER_S) -> Any:
+        """Ask a hook, and wait at most `seconds` for its answer.
 
         Raises:
             PolicyFailed: an error, no answer in time, or the helper ended.
@@ -45,7 +45,7 @@ class Helper:
         async with self._turn:
             if self._process is None:
                 await self._start()
-            return await self._ask({"hook": hook, "arguments": arguments}, ANSWER_S)
+            return await self._ask({"hook": hook, "arguments": arguments}, seconds)
 
     async def hooks(self) -> list[str]:
         """Start the helper; which hooks the script has.

@@ -42,7 +42,7 @@ async def test_a_wish_is_kept_true(caller, hive):
     await hive.kill(gone)
     await caller.until(lambda: len(hive.workers) == 2 and gone not in hive.workers)
     assert (await caller.http.delete(f"/v2/workers/{wish}")).status_code == 204
-    assert hive.workers == {}
+    await caller.until(lambda: hive.workers == {})
     assert (await caller.http.get("/v2/deployments")).json()["deployments"] == []
 
 
