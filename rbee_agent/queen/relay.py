@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rbee_agent.contracts.workers import WorkerHealth
-from rbee_agent.errors import RbeeError, Unreachable, from_body
+from rbee_agent.errors import Unreachable, from_body
 from rbee_agent.queen.task import Task
 from rbee_agent.wire.frames import index_of
 from rbee_agent.wire.sse import ServerEvent
@@ -244,9 +244,3 @@ class Relay:
         if not self.task.has_output:
             self.task.tokens_in = int(value.get("tokens_in", 0))
             self.origin["tokens_in"] = self.task.tokens_in
-
-
-def error_frame(error: RbeeError) -> str:
-    """The data of an ``error`` frame."""
-    frame: dict[str, Any] = {"type": "error", **error.body()}
-    return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)

@@ -18,10 +18,10 @@ from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fleet import Worker
 from rbee_agent.queen.forecast import Forecast
+from rbee_agent.queen.last_frame import error_frame, merge_end
 from rbee_agent.queen.metrics import QueenMetrics
 from rbee_agent.queen.placement import as_data
 from rbee_agent.queen.queue import TaskQueue
-from rbee_agent.queen.relay import error_frame
 from rbee_agent.queen.sessions import Sessions
 from rbee_agent.queen.task import Task
 from rbee_agent.runtime.clock import Clock
@@ -157,8 +157,6 @@ class Tasks:
 
     async def end(self, task: Task, end: Mapping[str, Any]) -> None:
         """The worker ended the task well."""
-        from rbee_agent.queen.dispatch import merge_end
-
         frame = merge_end(task, end)
         task.finish_reason = str(end.get("finish_reason", "stop"))
         task.tokens_cached = int(end.get("tokens_cached", 0))

@@ -10,7 +10,9 @@ from typing import Any
 import asyncssh
 
 from rbee_agent.errors import Refused, Unreachable
-from rbee_agent.ssh.target import Resolved, Target, resolve
+from rbee_agent.ssh.dial import arguments_of, explain, resolve
+from rbee_agent.ssh.public_key import fingerprint, line_of, parse
+from rbee_agent.ssh.target import Resolved, Target
 
 KEY_TIMEOUT_S = 15.0
 
@@ -24,32 +26,6 @@ class Verdict:
     fingerprint: str
     known: bool
     changed: bool
-
-
-def line_of(key: asyncssh.SSHKey) -> str:
-    """A public key as one line without its comment."""
-    return " ".join(key.export_public_key("openssh").decode().split()[:2])
-
-
-def fingerprint(line: str) -> str:
-    """``SHA256:…`` as ``ssh-keygen -l`` prints it.
-
-    Raises:
-        Refused: the line is no OpenSSH public key.
-    """
-    return parse(line)[0].get_fingerprint()
-
-
-def parse(lines: str) -> list[asyncssh.SSHKey]:
-    """The keys of a pin.
-
-    Raises:
-        Refused: a line is no OpenSSH public key.
-    """
-    try:
-        return [asyncssh.import_public_key(line) for line in lines.splitlines() if line.strip()]
-    except (asyncssh.KeyImportError, ValueError) as error:
-        raise Refused(f"the pinned host key is no OpenSSH public key: {error}") from error
 
 
 def known_keys(where: Resolved) -> list[asyncssh.SSHKey]:
@@ -67,8 +43,6 @@ async def look(target: Target, *, timeout: float = KEY_TIMEOUT_S) -> Verdict:
     Raises:
         Unreachable: nobody spoke SSH there.
     """
-    from rbee_agent.ssh.connect import explain
-
     where = resolve(target)
     trusted = parse(target.host_key) if target.host_key else known_keys(where)
     # Ask for a kind of key that is known, so that a host with several shows the one we can judge.
@@ -97,8 +71,6 @@ async def _without(target: Target, timeout: float) -> Verdict:
 
 
 async def _shown(target: Target, more: dict[str, Any]) -> asyncssh.SSHKey | None:
-    from rbee_agent.ssh.connect import arguments_of
-
     taken = ("host", "port", "tunnel", "config")
     given = {name: value for name, value in arguments_of(target).items() if name in taken}
     return await asyncssh.get_server_host_key(**(given | more))

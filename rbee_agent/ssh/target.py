@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rbee_agent.contracts.hosts import Hop
-
-if TYPE_CHECKING:
-    import asyncssh
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +40,6 @@ class Resolved:
 
     def __str__(self) -> str:
         return f"{self.user}@{self.address}:{self.port}"
-
-
-def resolve(target: Target) -> Resolved:
-    """Apply ~/.ssh/config to a target.
-
-    Raises:
-        Refused: the configuration cannot be read; says why.
-    """
-    from rbee_agent.ssh.connect import options_of
-
-    options: asyncssh.SSHClientConnectionOptions = options_of(target)
-    return Resolved(
-        options.host or target.dialled,
-        options.port,
-        options.username,
-        options.tunnel if isinstance(options.tunnel, str) else None,
-    )
 
 
 def split_jump(jump: str) -> list[tuple[str, str | None, int | None]]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rbee_agent.errors import EXIT_OK, EXIT_PARTLY, RbeeError, Refused
 from rbee_agent.ssh import host_key
+from rbee_agent.ssh.dial import resolve
+from rbee_agent.ssh.public_key import line_of
 from rbee_agent.ssh.shell import Shell
-from rbee_agent.ssh.target import resolve
 from rbee_tui.cli.output import confirm, emit, note
 from rbee_tui.cli.session import Session
 from rbee_tui.fleet import hosts_file
@@ -66,7 +67,7 @@ async def pinned(host: Host, wanted: Wanted) -> Host:
     trusted = host.host_key.splitlines() if host.host_key else []
     if verdict.changed:
         if not trusted:
-            trusted = [host_key.line_of(key) for key in host_key.known_keys(resolve(target))]
+            trusted = [line_of(key) for key in host_key.known_keys(resolve(target))]
         raise host_key.changed(target, verdict, trusted)
     if not verdict.known:
         note(f"{host.name} shows the host key {verdict.fingerprint}, which nobody here knows yet.")

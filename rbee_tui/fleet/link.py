@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rbee_agent.contracts.hosts import Hop, HostRegistration, QueenKey
 from rbee_agent.errors import NotFound, RbeeError, Refused
 from rbee_agent.ssh import host_key, own_key
+from rbee_agent.ssh.dial import resolve
+from rbee_agent.ssh.public_key import line_of
 from rbee_agent.ssh.shell import Shell
-from rbee_agent.ssh.target import Target, resolve, split_jump
+from rbee_agent.ssh.target import Target, split_jump
 from rbee_tui.fleet.hosts_file import Host
 from rbee_tui.fleet.remote import Remote
 
@@ -72,9 +74,7 @@ async def hop_of(target: Target) -> Hop:
         Refused: the key is not known.
     """
     where = resolve(target)
-    pinned = target.host_key or "\n".join(
-        host_key.line_of(key) for key in host_key.known_keys(where)
-    )
+    pinned = target.host_key or "\n".join(line_of(key) for key in host_key.known_keys(where))
     if not pinned:
         raise Refused(
             f"{target.name} ({where}) is not in known_hosts: log in there once with ssh",

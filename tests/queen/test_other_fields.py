@@ -12,10 +12,10 @@ from anthropic.resources.messages import AsyncMessages
 from anthropic.types import message_count_tokens_params, message_create_params
 
 from rbee_agent.queen.api.anthropic import body as anthropic_room
+from rbee_agent.queen.api.fields import table
 from rbee_agent.queen.api.llamacpp import body as llama_room
 from rbee_agent.queen.api.ollama import body as ollama_room
 from rbee_agent.queen.api.ollama import options
-from rbee_agent.queen.api.openai.fields import table
 
 DOCS = Path(__file__).parents[2] / "docs/compatible-apis.md"
 _OF_THE_CLIENT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}

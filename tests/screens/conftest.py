@@ -20,11 +20,11 @@ from rbee_agent.contracts.sessions import SessionInfo
 from rbee_agent.testing.paper_queen import PaperQueen
 from rbee_tui.app import ExitCode, RbeeApp, Setup
 from rbee_tui.feed.demo import NOW, URL, demo_messages
-from rbee_tui.screens.picture import demo_view
 from rbee_tui.state.fleet import Fleet
 from rbee_tui.state.link import Link, LinkState
 from rbee_tui.state.streams import Streams
 from rbee_tui.state.view import View
+from rbee_tui.tour.picture import demo_view
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from textual.dom import DOMNode
 
-from rbee_tui.screens.guide import SECTIONS, table, with_table
-from rbee_tui.screens.picture import PICTURES, take
+from rbee_tui.tour.guide import SECTIONS, table, with_table
+from rbee_tui.tour.picture import PICTURES, take
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -24,14 +24,14 @@ def words(svg: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_what_the_app_draws(name: str) -> None:
-    """`python -m rbee_tui.screens.picture docs` was run after the last change of the screens."""
+    """`python -m rbee_tui.tour.picture docs` was run after the last change of the screens."""
     drawn = asyncio.run(take(name))
 
     assert words((DOCS / f"{name}.svg").read_text("utf-8")) == words(drawn)
 
 
 def test_the_table_of_keys_is_made_of_the_bindings() -> None:
-    """`python -m rbee_tui.screens.guide docs/control-center.md` was run after the last change."""
+    """`python -m rbee_tui.tour.guide docs/control-center.md` was run after the last change."""
     page = (DOCS / "control-center.md").read_text("utf-8")
 
     assert page == with_table(page)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rbee_tui.screens.picture import picture_app
 from rbee_tui.state.view import View
+from rbee_tui.tour.picture import picture_app
 
 Compare = Callable[..., bool]
 THEMES = ["rbee-light", "rbee-contrast", "rbee-cb", "rbee-16", "rbee-mono"]

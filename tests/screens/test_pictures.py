@@ -11,8 +11,8 @@ from textual.pilot import Pilot
 from rbee_agent.errors import RbeeError
 from rbee_tui.panes.why import why_task
 from rbee_tui.screens.names import SCREENS
-from rbee_tui.screens.picture import picture_app
 from rbee_tui.state.view import View
+from rbee_tui.tour.picture import picture_app
 from rbee_tui.verbs.policy import DROP
 from rbee_tui.verbs.verb import Target
 

@@ -9,9 +9,10 @@ import pytest
 
 from rbee_agent.contracts.hosts import Hop
 from rbee_agent.errors import Refused
-from rbee_agent.ssh import host_key
+from rbee_agent.ssh.dial import resolve
 from rbee_agent.ssh.own_key import agent_ports, hive_line, jump_line, own_key
-from rbee_agent.ssh.target import Target, of_hop, resolve, split_jump
+from rbee_agent.ssh.public_key import parse
+from rbee_agent.ssh.target import Target, of_hop, split_jump
 
 
 def test_the_key_is_made_once_and_nobody_else_reads_it(tmp_path: Path) -> None:
@@ -61,4 +62,4 @@ def test_a_jump_is_read_as_ssh_reads_it() -> None:
 def test_a_pin_that_is_no_key_is_refused() -> None:
     """The sentence says what is wrong with it."""
     with pytest.raises(Refused, match="no OpenSSH public key"):
-        host_key.parse("ssh-ed25519 nonsense")
+        parse("ssh-ed25519 nonsense")

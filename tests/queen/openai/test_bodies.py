@@ -6,13 +6,13 @@ import pytest
 
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import InvalidParams
+from rbee_agent.queen.api.fields import read_body
 from rbee_agent.queen.api.openai.bodies import choices, task_of
 from rbee_agent.queen.api.openai.chat_body import REFUSED, ChatBody
 from rbee_agent.queen.api.openai.completions import REFUSED as COMPLETION_REFUSED
 from rbee_agent.queen.api.openai.completions import CompletionBody
 from rbee_agent.queen.api.openai.embeddings import REFUSED as EMBEDDING_REFUSED
 from rbee_agent.queen.api.openai.embeddings import EmbeddingBody
-from rbee_agent.queen.api.openai.fields import read_body
 from rbee_agent.queen.api.openai.responses_body import REFUSED as RESPONSES_REFUSED
 from rbee_agent.queen.api.openai.responses_body import ResponsesBody
 

@@ -16,8 +16,8 @@ from rbee_agent.queen.api.anthropic.blocks import (
     Turn,
     messages_of,
 )
-from rbee_agent.queen.api.openai.fields import No
-from rbee_agent.queen.api.renaming import task_named
+from rbee_agent.queen.api.fields import No
+from rbee_agent.queen.api.task_fields import task_named
 
 NAMES = {"stop": "stop_sequences"}
 """What a caller of this API calls the fields of a task, where that differs."""

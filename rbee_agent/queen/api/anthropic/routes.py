@@ -10,8 +10,8 @@ from rbee_agent.queen.api.anthropic.answer import MessageStream, whole
 from rbee_agent.queen.api.anthropic.body import REFUSED, CountBody, MessagesBody
 from rbee_agent.queen.api.anthropic.refusals import REQUEST_ID
 from rbee_agent.queen.api.call import answering, send_stream, wishes
+from rbee_agent.queen.api.fields import read_body
 from rbee_agent.queen.api.model_worker import worker_of
-from rbee_agent.queen.api.openai.fields import read_body
 from rbee_agent.queen.api.routes import SUBMIT, Route
 from rbee_agent.queen.api.tasks import MAX_BODY
 

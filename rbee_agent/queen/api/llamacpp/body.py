@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, Message, TaskRequest
-from rbee_agent.queen.api.openai.fields import No
-from rbee_agent.queen.api.renaming import task_named
+from rbee_agent.queen.api.fields import No
+from rbee_agent.queen.api.task_fields import task_named
 
 MAX_PROMPTS = 128
 NAMES = {

@@ -11,6 +11,7 @@ from rbee_agent.contracts.workers import WorkerState
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.call import answering, send_stream, violation, wishes
+from rbee_agent.queen.api.fields import read_body
 from rbee_agent.queen.api.llamacpp.answer import CompletionStream, whole
 from rbee_agent.queen.api.llamacpp.body import (
     REFUSED,
@@ -20,7 +21,6 @@ from rbee_agent.queen.api.llamacpp.body import (
     TokenizeBody,
 )
 from rbee_agent.queen.api.model_worker import worker_of
-from rbee_agent.queen.api.openai.fields import read_body
 from rbee_agent.queen.api.routes import READ, SUBMIT, Handler, Route, queen_of, who_of
 from rbee_agent.queen.api.tasks import MAX_BODY
 from rbee_agent.queen.service import Queen

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, TaskRequest
+from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.ollama.options import TASK_NAMES, Options, read_options, seconds
-from rbee_agent.queen.api.openai.fields import No
-from rbee_agent.queen.api.renaming import task_named
+from rbee_agent.queen.api.task_fields import task_named
 
 NAMES = {task: f"options.{own}" for task, own in TASK_NAMES.items()} | {"logprobs": "top_logprobs"}
 _BLIND = "no model here can see images"

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.errors import InvalidParams
-from rbee_agent.queen.api.openai.fields import No, read_body
+from rbee_agent.queen.api.fields import No, read_body
 
 _AT_START = "set when a worker is started: `rbee worker spawn`"
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}

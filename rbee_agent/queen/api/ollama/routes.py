@@ -13,6 +13,7 @@ from rbee_agent.errors import Conflict, NotFound, Refused
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.call import Data, answering, send_stream, violation, wishes
+from rbee_agent.queen.api.fields import read_body
 from rbee_agent.queen.api.model_worker import load, ready_worker, worker_of
 from rbee_agent.queen.api.ollama import models
 from rbee_agent.queen.api.ollama.answer import LineStream, Words, bill, nothing_said, whole
@@ -29,9 +30,8 @@ from rbee_agent.queen.api.ollama.body import (
     OllamaModelBody,
     OllamaShowBody,
 )
-from rbee_agent.queen.api.openai.fields import read_body
-from rbee_agent.queen.api.renaming import task_named
 from rbee_agent.queen.api.routes import PUBLIC, READ, SUBMIT, Route, queen_of, who_of
+from rbee_agent.queen.api.task_fields import task_named
 from rbee_agent.queen.api.tasks import MAX_BODY
 from rbee_agent.queen.service import Queen
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, PlacementWish, TaskRequest
 from rbee_agent.queen.api.call import violation
-from rbee_agent.wire.violations import invalid_params
+from rbee_agent.queen.api.task_fields import task_of
 
 MAX_CHOICES = 128
 _SAME = (
@@ -99,18 +99,6 @@ def choices(fields: dict[str, Any], n: int, seed: int | None) -> list[TaskReques
         own = {} if seed is None else {"seed": (seed + place) % 2**64}
         made.append(task_of({**fields, **own}))
     return made
-
-
-def task_of(fields: dict[str, Any]) -> TaskRequest:
-    """A task from fields that a translation made.
-
-    Raises:
-        InvalidParams: every violation.
-    """
-    try:
-        return TaskRequest.model_validate(fields)
-    except ValidationError as error:
-        raise invalid_params(error) from error
 
 
 def one_limit(max_tokens: int | None, newer: int | None) -> int | None:

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.queen.api.call import violation
+from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.openai.bodies import GenerationBody, one_limit
-from rbee_agent.queen.api.openai.fields import No
 
 _NOT_KEPT = "answers are not kept for later requests"
 _EMPTY_ANYWAY = ("refusal", "audio", "function_call", "annotations", "tool_calls", "reasoning")

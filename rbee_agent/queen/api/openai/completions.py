@@ -11,8 +11,8 @@ from rbee_agent.contracts.frames import EndFrame
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import RbeeError
 from rbee_agent.queen.api.call import Answer, Piece, SseTranslator, Text
+from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.openai.bodies import GenerationBody, choices
-from rbee_agent.queen.api.openai.fields import No
 from rbee_agent.queen.api.openai.usage import Usage, fingerprint_of
 from rbee_agent.queen.api.openai.wire import DONE, dumps, failed
 

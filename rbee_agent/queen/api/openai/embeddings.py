@@ -13,8 +13,8 @@ from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.frames import EndFrame
 from rbee_agent.contracts.tasks import MAX_NAME, PlacementWish, TaskRequest
 from rbee_agent.queen.api.call import Data, Piece
-from rbee_agent.queen.api.openai.bodies import task_of
-from rbee_agent.queen.api.openai.fields import No
+from rbee_agent.queen.api.fields import No
+from rbee_agent.queen.api.task_fields import task_of
 
 MAX_INPUTS = 2048
 

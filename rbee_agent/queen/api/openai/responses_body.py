@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, PlacementWish
 from rbee_agent.queen.api.call import violation
+from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.openai.chat_body import SERVICE_TIERS, turn
-from rbee_agent.queen.api.openai.fields import No
 
 _NOT_KEPT = "answers are not kept for later requests"
 _SAME = ("temperature", "top_p", "top_k", "min_p", "seed", "priority", "deadline_ms", "placement")

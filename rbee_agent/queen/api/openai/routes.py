@@ -8,18 +8,19 @@ from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.anthropic import models as anthropic
 from rbee_agent.queen.api.call import answering, send_stream, wishes
+from rbee_agent.queen.api.fields import read_body
 from rbee_agent.queen.api.openai import completions, embeddings, responses_answer, responses_body
-from rbee_agent.queen.api.openai.bodies import choices, task_of
+from rbee_agent.queen.api.openai.bodies import choices
 from rbee_agent.queen.api.openai.chat_answer import ChatStream, whole
 from rbee_agent.queen.api.openai.chat_body import REFUSED as CHAT_REFUSED
 from rbee_agent.queen.api.openai.chat_body import ChatBody
 from rbee_agent.queen.api.openai.completions import CompletionBody, CompletionStream
 from rbee_agent.queen.api.openai.embeddings import EmbeddingBody
-from rbee_agent.queen.api.openai.fields import read_body
 from rbee_agent.queen.api.openai.models import model_entry, model_list
 from rbee_agent.queen.api.openai.responses_answer import ResponseStream
 from rbee_agent.queen.api.openai.responses_body import ResponsesBody
 from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
+from rbee_agent.queen.api.task_fields import task_of
 from rbee_agent.queen.api.tasks import MAX_BODY
 
 _ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504)

@@ -1,6 +1,6 @@
 """Pictures of the control center, drawn by the app itself from the demo data.
 
-``python -m rbee_tui.screens.picture docs`` writes all of them, with a file's name that one (its
+``python -m rbee_tui.tour.picture docs`` writes all of them, with a file's name that one (its
 stem says which). The docs' pictures and the README's are made so, and a test compares them with
 what the app draws today.
 """
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     target = Path(arguments[0]) if len(arguments) == 1 else None
     if target is None or not (target.is_dir() or target.stem in PICTURES):
         known = ", ".join(PICTURES)
-        sys.stderr.write(f"usage: python -m rbee_tui.screens.picture FOLDER or {known}.svg\n")
+        sys.stderr.write(f"usage: python -m rbee_tui.tour.picture FOLDER or {known}.svg\n")
         return 2
     names = list(PICTURES) if target.is_dir() else [target.stem]
     for name in names:

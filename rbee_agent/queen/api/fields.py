@@ -1,4 +1,4 @@
-"""What is done with each field of the OpenAI API: supported, or refused by name, never ignored."""
+"""What is done with each field of an API: supported, or refused by name, never ignored."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The table of keys in the docs, made from the bindings themselves.
 
-``python -m rbee_tui.screens.guide docs/control-center.md`` writes it anew between its two marks; a
+``python -m rbee_tui.tour.guide docs/control-center.md`` writes it anew between its two marks; a
 test holds the file against it.
 """
 
@@ -31,7 +31,7 @@ from rbee_tui.widgets.picker import Picker
 from rbee_tui.widgets.sheet import Sheet
 from rbee_tui.widgets.token_view import TokenView
 
-BEGIN: Final = "<!-- the keys, made by python -m rbee_tui.screens.guide -->"
+BEGIN: Final = "<!-- the keys, made by python -m rbee_tui.tour.guide -->"
 END: Final = "<!-- end of the keys -->"
 
 SECTIONS: Final[tuple[tuple[str, tuple[type[DOMNode], ...]], ...]] = (
@@ -103,7 +103,7 @@ def with_table(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write the table into the page."""
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -m rbee_tui.screens.guide docs/control-center.md\n")
+        sys.stderr.write("usage: python -m rbee_tui.tour.guide docs/control-center.md\n")
         return 2
     page = Path(arguments[0])
     page.write_text(with_table(page.read_text("utf-8")), "utf-8")

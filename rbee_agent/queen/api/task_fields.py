@@ -1,17 +1,31 @@
-"""Violations under the names that a caller of another API used."""
+"""The task that a translation of another API's request makes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import InvalidParams
-from rbee_agent.queen.api.openai.bodies import task_of
+from rbee_agent.wire.violations import invalid_params
+
+
+def task_of(fields: dict[str, Any]) -> TaskRequest:
+    """A task from fields that a translation made.
+
+    Raises:
+        InvalidParams: every violation.
+    """
+    try:
+        return TaskRequest.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_params(error) from error
 
 
 def task_named(fields: dict[str, Any], names: Mapping[str, str]) -> TaskRequest:
-    """A task from fields that a translation made.
+    """A task whose violations go by the names that the caller used.
 
     Args:
         fields: of the task.
