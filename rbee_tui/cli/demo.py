@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rbee_agent.contracts.tasks import TaskRequest
 
 MODEL = "smollm2-135m"
-PROMPT = "Name three colours and say where each is found in nature."
+PROMPT = "Explain in a few sentences how honey bees find their way home."
 
 
 def demo(
