@@ -14,7 +14,8 @@ from openai.types.responses import response_create_params
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.errors import InvalidParams
-from rbee_agent.queen.api.openai import chat_body, fields, responses_body
+from rbee_agent.queen.api import fields
+from rbee_agent.queen.api.openai import chat_body, responses_body
 from rbee_agent.queen.api.openai import completions as completion_room
 from rbee_agent.queen.api.openai import embeddings as embedding_room
 
