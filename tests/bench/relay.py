@@ -228,7 +228,7 @@ def bench(args: argparse.Namespace) -> dict[str, object]:
     """Start everything, measure, end everything."""
     home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
     upstream = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "upstream.py"), str(upstream)])]
+    children = [subprocess.Popen([sys.executable, str(HERE / "_upstream.py"), str(upstream)])]
     try:
         time.sleep(0.5)
         queen, port = start_queen(home, upstream)

@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
     upstream = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "upstream.py"), str(upstream)])]
+    children = [subprocess.Popen([sys.executable, str(HERE / "_upstream.py"), str(upstream)])]
     try:
         time.sleep(0.5)
         queen, port = start_queen(home, upstream)

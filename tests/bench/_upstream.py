@@ -1,6 +1,6 @@
 """A bare upstream for benchmarks: the worker protocol from prepared bytes, as fast as can be.
 
-Run as ``python upstream.py PORT [SLOTS]``. The prompt says what to do: ``paced RATE COUNT`` or
+Run as ``python _upstream.py PORT [SLOTS]``. The prompt says what to do: ``paced RATE COUNT`` or
 ``flood COUNT``. Each token's text is the monotonic clock in nanoseconds at its sending.
 """
 
