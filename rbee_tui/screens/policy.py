@@ -131,9 +131,9 @@ class PolicyScreen(FleetScreen):
             answer = clean_json((await link.policy()).dump())
             self._in_force = answer.get("policy")
             self._strategy = str(answer.get("strategy", ""))
-            if not self.edited:
-                script = self._in_force or {}
-                self._show_source(str(script.get("source") or TEMPLATE))
+            source = str((self._in_force or {}).get("source") or TEMPLATE)
+            if not self.edited or source == self._text:
+                self._show_source(source)
             self.refresh_view()
 
         self.center.actions.do(load())
@@ -180,7 +180,6 @@ class PolicyScreen(FleetScreen):
     def action_apply(self) -> None:
         """Let it decide, after the plan."""
         arguments = {"source": self._text, "name": self._script_name}
-        self._read = self._text
         self.center.actions.perform(
             APPLY, Target(self.center.view, "policy", self._script_name, arguments)
         )
