@@ -111,18 +111,16 @@ def test_penalties_may_look_back_on_everything(model: Model) -> None:
 
 
 def test_biases_forbid_and_favour(model: Model) -> None:
-    """A bias is added to the logit, -inf forbids."""
+    """A bias is added to the logit; -100, the least of OpenAI's, forbids."""
     logits = hill(model, 100, 101)
 
     assert draws(model, logits, temperature=0.0, logit_bias={"101": 5.0}) == {101}
-    assert draws(model, logits, temperature=0.0, logit_bias={"100": -math.inf}) == {101}
+    assert draws(model, logits, temperature=0.0, logit_bias={"100": -100.0}) == {101}
 
 
-@pytest.mark.parametrize(
-    "bias", [{"x": 1.0}, {"-1": 1.0}, {"²": 1.0}, {"99999999": 1.0}, {"5": math.nan}]
-)
+@pytest.mark.parametrize("bias", [{"x": 1.0}, {"-1": 1.0}, {"²": 1.0}, {"99999999": 1.0}])
 def test_odd_biases_are_refused(model: Model, bias: dict[str, float]) -> None:
-    """A key that names no token, or a value that is no number."""
+    """A key that names no token; the contract itself refuses values that are no number."""
     with pytest.raises(InvalidParams, match="logit_bias"):
         Sampler(model, Sampling(logit_bias=bias))
 

@@ -16,7 +16,6 @@ from rbee_agent.models import catalog
 from tests.gguf_files import write_gguf
 from tests.models.conftest import Home
 from tests.models.hub_server import Hub
-from tests.waiting import eventually
 
 
 def entry(name: str, location: str, **more: object) -> CatalogModel:
@@ -70,16 +69,18 @@ async def test_what_can_be_gone_on_with_is(home: Home, hub: Hub, etag: str | Non
 
 async def test_a_file_that_changed_in_between_is_begun_anew(home: Home, hub: Hub) -> None:
     """Half of one version and half of another is no file."""
-    hub.etag, hub.cuts, hub.statuses = '"v1"', [300_000], []
-    url = f"{hub.network}/files/a/tiny.gguf"
-    pulling = asyncio.create_task(home.pull(entry("a", url)))
-    await eventually(lambda: bool(hub.transfers()))
-    hub.repositories["files"].files["a/tiny.gguf"] = hub.repositories["files"].files["b/tiny.gguf"]
+    files = hub.repositories["files"].files
+    hub.etag, hub.cuts, hub.gate = '"v1"', [len(files["a/tiny.gguf"]) - 1], asyncio.Event()
+    pulling = asyncio.create_task(home.pull(entry("a", f"{hub.network}/files/a/tiny.gguf")))
+    await asyncio.wait_for(hub.reached.wait(), 30)
+    files["a/tiny.gguf"] = files["b/tiny.gguf"]
     hub.etag = '"v2"'
+    hub.gate.set()
 
     file = await pulling
 
-    assert Path(file.path).read_bytes() == hub.repositories["files"].files["b/tiny.gguf"]
+    assert len(hub.transfers()) == 2
+    assert Path(file.path).read_bytes() == files["b/tiny.gguf"]
 
 
 async def test_a_server_without_ranges(home: Home, hub: Hub) -> None:
