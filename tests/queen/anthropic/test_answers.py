@@ -9,7 +9,6 @@ import anthropic
 import pytest
 
 from rbee_agent.errors import RbeeError
-from rbee_agent.http import sse
 from rbee_agent.queen.api import call as calls
 from rbee_agent.testing.scripts import CALLING, THINKING
 from rbee_agent.testing.worker import Faults, answer
@@ -108,7 +107,7 @@ async def test_a_failure_in_mid_stream_is_raised(client, worker):
 async def test_while_nothing_comes_there_are_pings(caller, client, worker, monkeypatch):
     """A caller who waits for a slot hears the API's own pings."""
     monkeypatch.setattr(calls, "HOLD_S", 0.01)
-    monkeypatch.setitem(sse.SseWriter.__init__.__kwdefaults__, "ping_interval", 0.02)
+    monkeypatch.setattr(calls, "PING_INTERVAL_S", 0.02)
     worker.gate = asyncio.Event()
     said = ""
     async with caller.http.stream("POST", "/v1/messages", json={**ASK, "stream": True}) as reply:

@@ -9,7 +9,6 @@ import math
 import ollama
 import pytest
 
-from rbee_agent.http import sse
 from rbee_agent.queen.api import call as calls
 from rbee_agent.queen.api.ollama.options import seconds
 from rbee_agent.testing.scripts import CALLING, LOGGED, THINKING
@@ -199,7 +198,7 @@ async def test_a_failure_in_mid_stream_is_raised(client, worker):
 async def test_while_nothing_comes_empty_pieces_do(client, worker, monkeypatch):
     """A caller who waits for a slot hears something, in the only words that this API has."""
     monkeypatch.setattr(calls, "HOLD_S", 0.01)
-    monkeypatch.setitem(sse.SseWriter.__init__.__kwdefaults__, "ping_interval", 0.02)
+    monkeypatch.setattr(calls, "PING_INTERVAL_S", 0.02)
     worker.gate = asyncio.Event()
     quiet, text = 0, ""
     async for part in await client.chat("demo", BEES, stream=True, options={"num_predict": 3}):
