@@ -65,23 +65,6 @@ class Registry:
         node = self.nodes.get(node_id)
         return None if node is None else node_info(node).dump()
 
-    def node_info(self, node: Node) -> NodeInfo:
-        """A node as the API shows it, typed."""
-        update: dict[str, Any] = {
-            "state": node.shown_state,
-            "reason": node.reason,
-            "models": sorted(node.models),
-            "devices": node.devices,
-            "last_seen_at": node.seen_at,
-        }
-        if node.telemetry is not None:
-            update |= {
-                "load_1m": node.telemetry.load_1m,
-                "disk_free": node.telemetry.disk_free,
-                "observed_at": node.telemetry.at,
-            }
-        return node.info.model_copy(update=update)
-
     def worker_data(self, worker_id: str) -> dict[str, Any] | None:
         """A worker as the API shows it."""
         worker = self.workers.get(worker_id)
