@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -18,7 +18,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rbee_agent.contracts.tasks import Message
 from rbee_agent.engine.tools import told
 from rbee_agent.engine.tools.calls import short_id
-from rbee_agent.engine.tools.styles import HERMES, Style, style_of
+from rbee_agent.engine.tools.families import style_of, told_style
+from rbee_agent.engine.tools.styles import Style
 from rbee_agent.errors import InvalidParams
 
 _PROBE = "rbee_probe"
@@ -57,10 +58,11 @@ class ChatTemplate:
         self._template = self._compiled(environment, self.source)
         self._for_tools = self._compiled(environment, for_tools) if for_tools else self._template
         tools_source = for_tools or self.source
-        self.knows_tools = self.problem is None and _mentions(environment, tools_source, "tools")
+        self._known = set() if self.problem is not None else _variables(environment, tools_source)
+        self.knows_tools = bool(self._known & {"tools", "functions"})
         """Whether the template does something with `tools`; else we tell the model of them."""
         family = style_of(tools_source)
-        self.style = family if self.knows_tools else replace(HERMES, thinking=family.thinking)
+        self.style = family if self.knows_tools else told_style(family)
         self.thinks = any(mark in self.source for mark, _ in family.thoughts)
         self._knows_developer = "developer" in self.source
         self._arguments_as_text = self.knows_tools and self._wants_text()
@@ -116,11 +118,19 @@ class ChatTemplate:
         variables: dict[str, Any],
     ) -> str:
         template = self._for_tools if tools else self._template
-        values = {"messages": turns, "tools": tools, "add_generation_prompt": True}
+        values: dict[str, Any] = {"messages": turns, "tools": tools, "add_generation_prompt": True}
+        if "functions" in self._known:
+            # FireFunction's names for them.
+            values["functions"] = json.dumps(tools or [], ensure_ascii=False, indent=4)
+            values["datetime"] = _strftime_now("%b %d %Y %H:%M:%S %Z")
+        given = {**variables, **values, **self._special}
         try:
-            return template.render(**{**variables, **values, **self._special})
+            return template.render(**given)
         except Exception as error:
             # The template is a stranger's program: it may fail in any way.
+            described = [_described(tool) for tool in tools or ()]
+            if "description" in str(error) and described != tools:
+                return self._render(turns, described, variables)
             raise _refused(f"the chat template refuses these messages: {error}") from error
 
     def _turn(self, message: Message) -> dict[str, Any]:
@@ -193,8 +203,19 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _mentions(environment: jinja2.Environment, source: str, name: str) -> bool:
-    return name in jinja2.meta.find_undeclared_variables(environment.parse(source))
+def _variables(environment: jinja2.Environment, source: str) -> set[str]:
+    """What a template wants to be given."""
+    return jinja2.meta.find_undeclared_variables(environment.parse(source))
+
+
+def _described(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool with an empty description wherever one may stand: some templates insist on them."""
+    function = tool.get("function", {})
+    parameters = function.get("parameters") or {}
+    known = parameters.get("properties") or {}
+    properties = {key: {"description": "", **value} for key, value in known.items()}
+    told = {"description": "", **function, "parameters": {**parameters, "properties": properties}}
+    return {**tool, "function": told}
 
 
 def _set_arguments(function: dict[str, Any], *, as_text: bool) -> None:
@@ -227,7 +248,15 @@ def _tojson(
         indent=indent,
         separators=separators,
         sort_keys=sort_keys,
+        default=_plain,
     )
+
+
+def _plain(value: Any) -> Any:
+    """What a filter has made one after the other, as a list."""
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _raise(message: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from rbee_agent.client.frames import Answer as Gathered
 from rbee_agent.engine.answer import Answer
 from rbee_agent.engine.tools.calls import long_id
+from rbee_agent.engine.tools.families import HERMES, LLAMA
 from rbee_agent.engine.tools.parse import OutputParser
 from rbee_agent.engine.tools.pieces import Call, Piece, Text
-from rbee_agent.engine.tools.styles import HERMES, LLAMA
 from rbee_agent.wire import frames
 from rbee_agent.wire.sse import ServerEvent
 

@@ -11,9 +11,10 @@ import pytest
 from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.engine.plan import answer_grammar
 from rbee_agent.engine.template import Prompt
+from rbee_agent.engine.tools.families import STYLES
 from rbee_agent.engine.tools.parse import OutputParser
 from rbee_agent.engine.tools.pieces import Text
-from rbee_agent.engine.tools.styles import STYLES, Style
+from rbee_agent.engine.tools.styles import Style
 from rbee_agent.grammar.offer import Offer
 from tests.grammar.writer import RandomWriter
 

@@ -198,6 +198,23 @@ def test_a_thought_that_the_prompt_begins_is_known(end: str, opened: str | None)
     assert prompt.thinks
 
 
+def test_a_template_that_insists_on_descriptions() -> None:
+    """Tools without one are as good: an empty description stands in."""
+    source = "{{ 'about ' + tools[0].function.parameters.properties.where.description }}"
+    parameters = {"type": "object", "properties": {"where": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": parameters}}
+
+    assert _render(source, ("user", "x"), tools=[tool]).text == "about "
+
+
+def test_firefunction_s_names_for_tools() -> None:
+    """Its template wants `functions` as JSON, and the date, with tools and without."""
+    source = "{{ functions + ' on ' + datetime }}"
+
+    assert "[] on " in _render(source, ("user", "x")).text
+    assert '"look"' in _render(source, ("user", "x"), tools=[TOOL]).text
+
+
 @pytest.mark.model
 def test_an_operator_s_template_that_does_not_compile_stops_the_start(demo_model: Path) -> None:
     """Better no worker than one that refuses every conversation."""

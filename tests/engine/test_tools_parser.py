@@ -11,9 +11,10 @@ import pytest
 
 from rbee_agent.engine.tools.calls import long_id
 from rbee_agent.engine.tools.constrain import add_calls
+from rbee_agent.engine.tools.families import STYLES
 from rbee_agent.engine.tools.parse import OutputParser
 from rbee_agent.engine.tools.pieces import Call, Piece
-from rbee_agent.engine.tools.styles import STYLES, Style
+from rbee_agent.engine.tools.styles import Style
 from rbee_agent.grammar import Grammar
 from rbee_agent.grammar.offer import Tool
 from tests.grammar.writer import RandomWriter
@@ -111,3 +112,22 @@ def test_without_tools_marks_are_text() -> None:
     text = '<tool_call>{"name": "get_time", "arguments": {}}</tool_call> '
     pieces = [*parser.push(text), *parser.finish()]
     assert text == "".join(piece.text for piece in pieces if not isinstance(piece, Call))
+
+
+def test_a_call_without_its_end() -> None:
+    """Whole arguments make a whole call; a broken one is shown, and a later one is read."""
+    endless = '<tool_call>{"name": "search", "arguments": {"query": "a"}'
+    assert _read(_BY_NAME["hermes"], {}, [endless])["calls"][0]["arguments"] == '{"query": "a"}'
+
+    broken = '<tool_call>{"name": "search", "arguments": ?}</tool_call>'
+    later = '<tool_call>{"name": "get_time", "arguments": {}}</tool_call>'
+    found = _read(_BY_NAME["hermes"], {}, [broken + later])
+    assert [call["name"] for call in found["calls"]] == ["search", "get_time"]
+
+
+def test_text_between_tags_is_shown_while_it_is_written() -> None:
+    """A file that a model writes into an argument does not come at the end alone."""
+    parser = _parser(_BY_NAME["qwen-coder"], {})
+    begun = "<tool_call>\n<function=python>\n<parameter=code>\nimport"
+    shown = "".join(piece.arguments for piece in parser.push(begun) if isinstance(piece, Call))
+    assert shown == '{"code": "import'

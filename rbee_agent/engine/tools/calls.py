@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rbee_agent.engine.tools import code, read_json, tagged
+from rbee_agent.engine.tools import code, gemma, nested, read_json, tagged
 from rbee_agent.engine.tools.pieces import Call
 from rbee_agent.engine.tools.read_json import Chars, Malformed, Step
 from rbee_agent.engine.tools.styles import Style
@@ -41,6 +41,8 @@ class CallReader:
         self._early: list[str] = []
         """Arguments that came before the name."""
         self._empty = True
+        self._whole = False
+        """Whether the arguments have come to their end, be the call's own end missing."""
         self.in_code = False
         """Whether the rest of the answer is code."""
 
@@ -68,8 +70,17 @@ class CallReader:
             yield from self._objects()
             return
         self._chars.put_back(first)
-        if self._style.body == "tags":
-            yield from tagged.tags(self, self._chars, named="function=" in mark)
+        if self._style.markup is not None:
+            inside = mark == self._style.markup.call
+            yield from tagged.tags(self, self._chars, self._style.markup, inside=inside)
+        elif self._style.body == "gemma":
+            yield from gemma.call(self, self._chars)
+        elif self._style.body == "nested":
+            if not mark.endswith('<invoke name="'):
+                yield from read_json.expect(self._chars, f'{nested.MARK}<invoke name="')
+            yield from nested.call(self, self._chars)
+        elif self._style.body == "calls":
+            yield from self._lines()
         elif self._style.body == "pairs":
             yield from tagged.pairs(self, self._chars)
         elif self._style.body == "python":
@@ -87,7 +98,18 @@ class CallReader:
             if first == "{":
                 yield from self._object()
             elif first != ",":
-                raise Malformed
+                if self._style.body != "calls":
+                    raise Malformed
+                self._chars.put_back(first)
+                yield from code.called(self, self._chars)
+
+    def _lines(self) -> Step[None]:
+        """Calls as Python writes them, one behind the other."""
+        first = "f"
+        while first.isidentifier():
+            yield from code.called(self, self._chars)
+            first = yield from read_json.after_space(self._chars)
+            self._chars.put_back(first)
 
     def _objects(self) -> Step[None]:
         while True:
@@ -111,7 +133,7 @@ class CallReader:
             raise Malformed
         self.begin()
         self.named(found["name"])
-        yield from read_json.value(self._chars, "{", self.argument)
+        yield from self._object_of_arguments("{")
         self.end()
 
     def _object(self) -> Step[None]:
@@ -143,7 +165,10 @@ class CallReader:
             # Some models write the arguments as JSON inside a string.
             self.argument((yield from read_json.string(self._chars)))
         elif key in _ARGUMENT_KEYS:
-            yield from read_json.value(self._chars, first, self.argument)
+            yield from self._object_of_arguments(first)
+        elif key in self._tools and first == "{" and self._name is None:
+            self.named(key)
+            yield from self._object_of_arguments(first)
         else:
             yield from read_json.value(self._chars, first, _unheard)
 
@@ -156,8 +181,12 @@ class CallReader:
         first = yield from read_json.after_space(self._chars)
         if first != "{":
             raise Malformed
-        yield from read_json.value(self._chars, first, self.argument)
+        yield from self._object_of_arguments(first)
         self.end()
+
+    def _object_of_arguments(self, first: str) -> Step[None]:
+        yield from read_json.value(self._chars, first, self.argument)
+        self._whole = True
 
     def finish(self) -> None:
         """The answer is over: code that is a call's only argument ends here."""
@@ -165,10 +194,12 @@ class CallReader:
             self.in_code = False
             self.argument('"}')
             self.end()
+        elif self._name is not None and self._whole:
+            self.end()
 
     def begin(self) -> None:
         """A call begins; its name is not known yet."""
-        self._name, self._early, self._empty = None, [], True
+        self._name, self._early, self._empty, self._whole = None, [], True, False
         if self._chars.raw is None:
             self._chars.raw = ["{"]
 
@@ -206,6 +237,12 @@ class CallReader:
             self.argument("{}")
         self._name = None
         self.ended += 1
+
+    def abandon(self) -> None:
+        """The call that was begun cannot be read on: it stays as it was shown."""
+        if self._name is not None:
+            self._name = None
+            self.ended += 1
 
 
 def short_id(job_id: str, index: int) -> str:

@@ -7,18 +7,21 @@ stream that goes on elsewhere is parsed on from the same token ids.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from rbee_agent.engine.tools.calls import CallReader
 from rbee_agent.engine.tools.pieces import Channel, Piece, Text, joined
-from rbee_agent.engine.tools.read_json import Chars, Malformed, Step
+from rbee_agent.engine.tools.read_json import Chars, Malformed, Step, until
 from rbee_agent.engine.tools.styles import Style
-from rbee_agent.engine.tools.tagged import until
 
-_MAX_HEADER = 80
-"""Characters of a recipient's name, at most."""
+_MAX_HEADER = 160
+"""Characters of a message's header, at most."""
+_START, _CHANNEL, _MESSAGE = "<|start|>assistant", "<|channel|>", "<|message|>"
+_CHANNEL_NAME = re.compile(r"<\|channel\|>(\w+)")
+_RECIPIENT = re.compile(r"to=(?:functions\.)?([^\s<]+)")
 
 
 class OutputParser:
@@ -49,8 +52,11 @@ class OutputParser:
         self._ends = dict(style.thinking)
         marks = (*style.skip, *(style.begin if tools else ()))
         self._marks = (*marks, *self._ends) if thinks else marks
-        first = ("{",) if tools and style.bare else ()
-        self._first_marks = (*marks, *self._ends, *first)
+        first = (style.bare,) if tools and style.bare else ()
+        # A thought's end alone, where none was begun, says that there is none.
+        self._first_marks = (*marks, *self._ends, *self._ends.values(), *first)
+        self._thought_marks = marks if tools and style.calls_end_thoughts else ()
+        self._after = style.after
         self._letters = {mark[0] for mark in (*self._first_marks, *style.after)}
         self._channel: Channel | None = None
         self._spoken = True
@@ -60,6 +66,7 @@ class OutputParser:
         self._keeps_space = bool(tools)
         """Space at the end is held back: it is dropped where a call or a thought's end follows."""
         self._held = ""
+        self._awaited: tuple[str, ...] = ()
         self._space = ""
         self._plain = False
         self._run = {"recipients": self._recipients, "channels": self._channels}.get(
@@ -99,6 +106,8 @@ class OutputParser:
         """What was held, at the end of the answer."""
         self._reader.finish()
         undecided = "".join(self._chars.raw or ())
+        if self._held in self._awaited:
+            self._held = ""
         held, self._held, self._chars.raw = self._held + undecided, "", None
         if held:
             self._say(held)
@@ -119,19 +128,22 @@ class OutputParser:
         while True:
             marks = self._first_marks if fresh else self._marks
             if self._reader.ended:
-                marks += self._style.after
+                marks += self._after
             mark = yield from self._text_until(marks, fresh=fresh)
             if not mark:
                 fresh = False
             elif mark in self._ends:
                 yield from self._thought(self._ends[mark])
-            elif mark in self._style.begin or mark == "{":
+            elif mark in self._style.begin or mark == self._style.bare:
                 fresh = not (yield from self._calls(mark)) and fresh
 
     def _thought(self, end: str) -> Step[None]:
         self._space = ""
         self._channel, self._spoken = "reasoning", False
-        yield from self._text_until((end,))
+        while (mark := (yield from self._text_until((end, *self._thought_marks)))) != end:
+            if mark in self._style.begin and not (yield from self._calls(mark)):
+                self._after += (end,)
+                break
         self._space = ""
         self._channel, self._spoken = None, False
 
@@ -148,6 +160,7 @@ class OutputParser:
             except Malformed:
                 if self._chars.raw is not None:
                     self._chars.rewind()
+                self._reader.abandon()
             self._chars.raw = None
             yield from self._text_until(self._style.begin)
             self._space = ""
@@ -155,35 +168,48 @@ class OutputParser:
     def _channels(self) -> Step[None]:
         """Messages with headers that tell their channel, and whom a call is for."""
         marks = (*self._style.skip, *self._style.begin)
+        first = yield from self._chars.next()
+        self._chars.put_back(first)
+        # The prompt has begun the first header, behind which a recipient may stand.
+        mark = _START if first == " " else (yield from self._text_until(marks))
         while True:
-            if (yield from self._text_until(marks)) not in self._style.begin:
-                continue
-            header = yield from until(self._chars, "<|message|>")
-            assert self._style.head is not None  # noqa: S101 - the record has one
-            found = self._style.head.fullmatch(header)
-            self._space = ""
-            self._channel, self._spoken = None, False
-            if found is not None and found["name"] in self._reader.tools:
-                self._reader.begin()
-                self._reader.named(found["name"])
-                self._chars.raw = None
-                try:
-                    yield from self._reader.arguments()
-                except Malformed:
-                    continue
-            elif found is not None and found["channel"] == "analysis":
-                self._channel = "reasoning"
+            if mark in self._style.begin:
+                yield from self._message(mark)
+            mark = yield from self._text_until(marks)
+
+    def _message(self, mark: str) -> Step[None]:
+        """A header, and a call where it is one's; else what follows is on the header's channel."""
+        self._chars.raw = []
+        try:
+            header = mark + (yield from until(self._chars, _MESSAGE, _MAX_HEADER))
+        except Malformed:
+            self._chars.rewind()
+            return
+        self._chars.raw = None
+        self._space = ""
+        recipient, channels = _RECIPIENT.search(header), _CHANNEL_NAME.findall(header)
+        thinks = channels[-1:] == ["analysis"]
+        self._channel, self._spoken = "reasoning" if thinks else None, False
+        if recipient is not None and recipient[1] in self._reader.tools:
+            self._channel = None
+            self._reader.begin()
+            self._reader.named(recipient[1])
+            try:
+                yield from self._reader.arguments()
+            except Malformed:
+                self._reader.abandon()
 
     def _calls(self, mark: str) -> Step[bool]:
         """Read calls behind a mark; whether it was only text."""
         self._chars.raw = list(mark)
-        if mark == "{":
+        if mark == self._style.bare:
             self._chars.rewind()
             self._chars.raw = []
         try:
             yield from self._reader.calls(mark)
         except Malformed:
             if self._chars.raw is None:
+                self._reader.abandon()
                 return False
             # Nobody has seen a call yet: it is text, in which a later mark may stand.
             self._chars.rewind()
@@ -196,24 +222,26 @@ class OutputParser:
 
     def _text_until(self, marks: tuple[str, ...], *, fresh: bool = False) -> Step[str]:
         """Say text up to the first mark, and return that; with `fresh` "" behind the first word."""
-        self._held = ""
+        self._held, self._awaited = "", marks
         while True:
             self._plain = not fresh and self._chars.settled
             self._held += yield from self._chars.next()
             self._plain = False
-            while self._held:
-                if self._held in marks:
-                    mark, self._held = self._held, ""
+            while self._held and not any(
+                mark.startswith(self._held) and mark != self._held for mark in marks
+            ):
+                held = self._held
+                mark = max((one for one in marks if held.startswith(one)), key=len, default="")
+                if mark:
+                    self._held = ""
+                    self._chars.put_back(held[len(mark) :])
                     return mark
-                if any(mark.startswith(self._held) for mark in marks):
-                    break
-                character, rest = self._held[0], self._held[1:]
+                character, self._held = held[0], held[1:]
                 self._say(character)
                 if fresh and not character.isspace():
+                    self._chars.put_back(self._held)
                     self._held = ""
-                    self._chars.put_back(rest)
                     return ""
-                self._held = rest
 
     def _say(self, text: str) -> None:
         text = self._space + text

@@ -73,6 +73,52 @@ def expect(chars: Chars, wanted: str) -> Step[None]:
             raise Malformed
 
 
+def either(chars: Chars, *wanted: str) -> Step[str]:
+    """Read one of `wanted` behind any white space, and return it.
+
+    Raises:
+        Malformed: something else stands there.
+    """
+    text = yield from after_space(chars)
+    while text not in wanted:
+        if not any(one.startswith(text) for one in wanted):
+            raise Malformed
+        text += yield from chars.next()
+    return text
+
+
+def until(chars: Chars, end: str, most: int | None = None) -> Step[str]:
+    """The text before `end`, which is read too.
+
+    Raises:
+        Malformed: there are more than `most` characters before it.
+    """
+    text = ""
+    while not text.endswith(end):
+        text += yield from chars.next()
+        if most is not None and len(text) > most + len(end):
+            raise Malformed
+    return text[: -len(end)]
+
+
+def quoted(chars: Chars, ends: tuple[str, ...], emit: Callable[[str], None]) -> Step[str]:
+    """Pass bare text on as a JSON string, up to one of `ends`, which is read too; returns that."""
+    emit('"')
+    held = ""
+    while held not in ends:
+        held += yield from chars.next()
+        while held and not any(end.startswith(held) for end in ends):
+            emit(escaped(held[0]))
+            held = held[1:]
+    emit('"')
+    return held
+
+
+def escaped(text: str) -> str:
+    """Text as it stands in a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
 def string(chars: Chars) -> Step[str]:
     """The value of a string whose opening quote is read.
 

@@ -1,4 +1,4 @@
-"""How model families write tool calls and thoughts, and which family a template means.
+"""What there is to say of how a model family writes tool calls and thoughts.
 
 A record serves both ways: its marks tell the parser where a call begins, its wording tells the
 grammar how a call must be written.
@@ -7,7 +7,7 @@ grammar how a call must be written.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 
@@ -27,6 +27,32 @@ class Wording:
     """Whether the family writes more than one call in an answer."""
 
 
+def named_json(before: str, after: str) -> Wording:
+    """The name, then the arguments, as JSON between these words."""
+    return Wording(f'{before}{{"name": "', '", "arguments": ', f"}}{after}")
+
+
+def listed_json(before: str, after: str) -> Wording:
+    """A list of names and arguments, as JSON between these words."""
+    return Wording('{"name": "', '", "arguments": ', "}", before, ", ", after)
+
+
+HERMES_WORDING = named_json("<tool_call>\n", "\n</tool_call>")
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """Tags around a call and each of its arguments, which stand between them as bare text."""
+
+    call: str
+    """The opening tag of a call, up to the name."""
+    end: str
+    argument: str
+    """The opening tag of an argument, up to its name."""
+    end_argument: str
+    tag_end: str = ">"
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """One family's way."""
@@ -41,13 +67,19 @@ class Style:
     """Marks that are dropped wherever they stand."""
     after: tuple[str, ...] = ()
     """Marks that are dropped once there was a call."""
-    bare: bool = False
-    """Whether an answer that begins with ``{`` may be a call without any mark."""
+    bare: str = ""
+    """What an answer begins with that may be a call without any mark."""
     thinking: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
     before_text: str = ""
     """What the family writes before an answer in words, where that must not be left out."""
-    body: Literal["json", "tags", "pairs", "python", "recipients", "channels"] = "json"
+    body: Literal[
+        "json", "tags", "nested", "pairs", "gemma", "python", "calls", "recipients", "channels"
+    ] = "json"
     """What may stand behind the mark, beside JSON and a `head`."""
+    markup: Markup | None = None
+    """The tags, where the body is made of them."""
+    calls_end_thoughts: bool = False
+    """Whether a call may stand where a thought was not closed, and closes it."""
     signs: tuple[str, ...] = ()
     """What in a template tells this family: any of these."""
     needs: str = ""
@@ -67,255 +99,6 @@ class Style:
     def shows(self, token: str) -> bool:
         """Whether a control token, by its name, is a mark or a part of one."""
         thoughts = [mark for pair in self.thinking for mark in pair]
-        marks = (*self.begin, *self.skip, *self.after, *self.tokens, *thoughts)
+        tags = astuple(self.markup) if self.markup is not None else ()
+        marks = (*self.begin, *self.skip, *self.after, *self.tokens, *thoughts, *tags)
         return bool(token) and any(token in mark for mark in marks)
-
-
-_HERMES_WORDING = Wording('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>")
-
-HERMES = Style(
-    "hermes",
-    begin=("<tool_call>",),
-    after=("</tool_call>",),
-    wording=_HERMES_WORDING,
-    signs=("<tool_call>",),
-)
-"""Hermes, Qwen 2.5 and 3, and every model whose template knows no tools."""
-
-QWEN_CODER = Style(
-    "qwen-coder",
-    begin=("<tool_call>", "<function="),
-    after=("</tool_call>", "</function>"),
-    # Asked for a call under a grammar it writes JSON: its own form holds arguments as bare text.
-    wording=_HERMES_WORDING,
-    body="tags",
-    signs=("<function=example_function_name>", "<parameter="),
-)
-"""Qwen 3 Coder and Nemotron 3: a tag for each argument."""
-
-GLM = Style(
-    "glm",
-    begin=("<tool_call>",),
-    after=("</tool_call>",),
-    wording=_HERMES_WORDING,
-    body="pairs",
-    signs=("<arg_key>",),
-)
-"""GLM 4.5 and later."""
-
-LLAMA = Style(
-    "llama",
-    begin=("<|python_tag|>",),
-    wording=Wording('{"name": "', '", "parameters": ', "}", several=False),
-    bare=True,
-    body="python",
-    signs=("<|python_tag|>", '"parameters": dictionary'),
-)
-"""Llama 3.1 to 3.3: bare JSON, or code behind a tag."""
-
-MISTRAL = Style(
-    "mistral",
-    begin=("[TOOL_CALLS]",),
-    wording=Wording('{"name": "', '", "arguments": ', "}", "[TOOL_CALLS][", ", ", "]"),
-    head=re.compile(r"\s*(?P<name>[\w.-]+?)(\[CALL_ID\]\w*)?(\[ARGS\])?\s*"),
-    thinking=(("[THINK]", "[/THINK]"), ("<think>", "</think>")),
-    tokens=("[ARGS]", "[CALL_ID]"),
-    short_ids=True,
-    signs=("[TOOL_CALLS]",),
-)
-"""Mistral, with a list of calls or with names before ``[ARGS]``."""
-
-MISTRAL_ARGS = Style(
-    "mistral-args",
-    begin=MISTRAL.begin,
-    wording=Wording("[TOOL_CALLS]", "[ARGS]", separator=""),
-    head=MISTRAL.head,
-    thinking=MISTRAL.thinking,
-    tokens=MISTRAL.tokens,
-    short_ids=True,
-    signs=("[ARGS]",),
-)
-"""Mistral since the middle of 2025."""
-
-FUNCTIONARY = Style(
-    "functionary",
-    begin=(">>>",),
-    wording=Wording("", "\n", separator="\n>>>"),
-    head=re.compile(r"(?P<name>[\w.-]+)\n\s*"),
-    before_text="all\n",
-    thinking=(),
-    body="recipients",
-    signs=(">>>all", "'>>>'"),
-)
-"""Functionary 3.2: each part of an answer names whom it is for; the prompt ends in ``>>>``."""
-
-FUNCTION_TAGS = Style(
-    "function-tags",
-    begin=("<function=",),
-    after=("</function>",),
-    wording=Wording("<function=", ">", "</function>", separator=""),
-    head=re.compile(r"(?P<name>[\w.-]+)>\s*"),
-    signs=("<function=",),
-)
-"""Functionary 3.1, and Llama 3 as some serve it."""
-
-COMMAND_R = Style(
-    "command-r",
-    begin=("<|START_ACTION|>",),
-    skip=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),
-    after=("<|END_ACTION|>",),
-    wording=Wording(
-        '{"tool_call_id": "0", "tool_name": "', '", "parameters": ', "}",
-        "<|START_ACTION|>[", ", ", "]<|END_ACTION|>",
-    ),
-    thinking=(("<|START_THINKING|>", "<|END_THINKING|>"),),
-    signs=("<|START_ACTION|>",),
-)  # fmt: skip
-"""Command R7B and Command A."""
-
-COMMAND_R_PLUS = Style(
-    "command-r-plus",
-    begin=("Action: ```json", "Action:```json"),
-    after=("```",),
-    wording=Wording(
-        '{"tool_name": "', '", "parameters": ', "}", "Action: ```json\n[", ", ", "]\n```"
-    ),
-    signs=("Action: ```json", "Action:```json"),
-)
-"""The first Command R and R+."""
-
-DEEPSEEK = Style(
-    "deepseek",
-    begin=("<｜tool▁call▁begin｜>",),
-    skip=("<｜tool▁calls▁begin｜>",),
-    after=("<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", "```"),
-    wording=Wording(
-        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>", "\n```json\n", "\n```<｜tool▁call▁end｜>",
-        "<｜tool▁calls▁begin｜>", "\n", "<｜tool▁calls▁end｜>",
-    ),
-    head=re.compile(r"(function<｜tool▁sep｜>)?(?P<name>[\w.-]+)(<｜tool▁sep｜>)?\s*(```json)?\s*"),
-    tokens=("<｜tool▁sep｜>",),
-    signs=("```json", "<｜tool▁calls▁begin｜>"),
-    needs="<｜tool▁calls▁begin｜>",
-)  # fmt: skip
-"""DeepSeek V3 and R1; V3.1 is read too."""
-
-DEEPSEEK_31 = Style(
-    "deepseek-3.1",
-    begin=DEEPSEEK.begin,
-    skip=DEEPSEEK.skip,
-    after=DEEPSEEK.after,
-    wording=Wording(
-        "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>",
-        "<｜tool▁calls▁begin｜>", "", "<｜tool▁calls▁end｜>",
-    ),
-    head=DEEPSEEK.head,
-    tokens=DEEPSEEK.tokens,
-    signs=("<｜tool▁calls▁begin｜>",),
-)  # fmt: skip
-"""DeepSeek V3.1 and later: no fence around the arguments."""
-
-GRANITE = Style(
-    "granite",
-    begin=("<|tool_call|>", "<tool_call>"),
-    skip=("<response>", "</response>"),
-    after=("<|/tool_call|>", "</tool_call>"),
-    wording=Wording('{"name": "', '", "arguments": ', "}", "<|tool_call|>[", ", ", "]"),
-    signs=("<|tool_call|>",),
-)
-"""Granite 3, and Phi 4 mini, which closes its list with a mark."""
-
-FUNCTOOLS = Style(
-    "functools",
-    begin=("functools",),
-    wording=Wording('{"name": "', '", "arguments": ', "}", "functools[", ", ", "]"),
-    signs=("functools[",),
-)
-"""FireFunction, and Phi 4 mini as it was first described."""
-
-HARMONY = Style(
-    "harmony",
-    begin=("<|channel|>",),
-    skip=("<|start|>assistant", "<|end|>", "<|return|>", "<|call|>"),
-    wording=Wording(
-        "<|channel|>commentary to=functions.", " <|constrain|>json<|message|>", several=False
-    ),
-    head=re.compile(
-        r"(?P<channel>analysis|commentary|final)?\s*"
-        r"(to=functions\.(?P<name>[\w.-]+))?\s*(<\|constrain\|>\w+)?\s*"
-    ),
-    tokens=("<|message|>", "<|constrain|>", "<|start|>"),
-    thinking=(),
-    before_text="<|channel|>final<|message|>",
-    body="channels",
-    signs=("<|channel|>",),
-)
-"""gpt-oss: every message names its channel."""
-
-KIMI = Style(
-    "kimi",
-    begin=("<|tool_call_begin|>",),
-    skip=("<|tool_calls_section_begin|>",),
-    after=("<|tool_call_end|>", "<|tool_calls_section_end|>"),
-    wording=Wording(
-        "<|tool_call_begin|>functions.", ":0<|tool_call_argument_begin|>", "<|tool_call_end|>",
-        "<|tool_calls_section_begin|>", "", "<|tool_calls_section_end|>",
-    ),
-    head=re.compile(
-        r"\s*(functions\.)?(?P<name>[\w.-]+?)(:\d+)?\s*(<\|tool_call_argument_begin\|>)\s*"
-    ),
-    tokens=("<|tool_call_argument_begin|>",),
-    signs=("<|tool_calls_section_begin|>",),
-)  # fmt: skip
-"""Kimi K2."""
-
-NEMOTRON = Style(
-    "nemotron",
-    begin=("<TOOLCALL>",),
-    after=("</TOOLCALL>",),
-    wording=Wording('{"name": "', '", "arguments": ', "}", "<TOOLCALL>[", ", ", "]</TOOLCALL>"),
-    signs=("<TOOLCALL>",),
-)
-"""Nemotron Nano 2 and Llama Nemotron."""
-
-INTERNLM = Style(
-    "internlm",
-    begin=("<|action_start|><|plugin|>", "<|action_start|> <|plugin|>"),
-    after=("<|action_end|>",),
-    wording=Wording(
-        '{"name": "', '", "parameters": ', "}", "<|action_start|><|plugin|>\n", "",
-        "<|action_end|>", several=False,
-    ),
-    signs=("<|plugin|>",),
-)  # fmt: skip
-"""InternLM 2.5 and 3."""
-
-STYLES = (
-    HARMONY,
-    KIMI,
-    GLM,
-    QWEN_CODER,
-    COMMAND_R,
-    DEEPSEEK,
-    DEEPSEEK_31,
-    MISTRAL_ARGS,
-    MISTRAL,
-    FUNCTIONARY,
-    INTERNLM,
-    NEMOTRON,
-    GRANITE,
-    FUNCTOOLS,
-    HERMES,
-    FUNCTION_TAGS,
-    LLAMA,
-    COMMAND_R_PLUS,
-)
-"""Those with the rarest signs first."""
-
-
-def style_of(template: str) -> Style:
-    """The style whose signs stand in a template; Hermes where none do."""
-    for style in STYLES:
-        if style.needs in template and any(sign in template for sign in style.signs):
-            return style
-    return HERMES

@@ -1,15 +1,23 @@
-"""Calls whose arguments stand between tags, each as bare text: Qwen 3 Coder's and GLM's way."""
+"""Calls whose arguments stand between tags, each as bare text."""
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rbee_agent.engine.tools import read_json
-from rbee_agent.engine.tools.read_json import Chars, Malformed, Step
+from rbee_agent.engine.tools.read_json import Chars, Malformed, Step, until
+from rbee_agent.engine.tools.styles import Markup
 
-_MAX_NAME = 128
+MAX_NAME = 128
+"""Characters of a name, at most."""
+_CDATA, _CDATA_END = "<![CDATA[", "]]>"
+_KINDS: dict[type, str] = {
+    str: "string", bool: "boolean", int: "integer", float: "number",
+    list: "array", dict: "object", type(None): "null",
+}  # fmt: skip
 
 
 class Receiver(Protocol):
@@ -32,27 +40,37 @@ class Receiver(Protocol):
         """It is whole."""
 
 
-def tags(call: Receiver, chars: Chars, *, named: bool) -> Step[None]:
-    """``<function=NAME><parameter=KEY>VALUE</parameter>…</function>``.
+def tags(call: Receiver, chars: Chars, form: Markup, *, inside: bool) -> Step[None]:
+    """A call between the tags of `form`; `inside`: up to its name all is read.
 
     Raises:
         Malformed: it is not written so, or no such tool was offered.
     """
-    if not named:
-        yield from read_json.expect(chars, "<function=")
+    if not inside:
+        yield from read_json.expect(chars, form.call)
     call.begin()
-    name = (yield from until(chars, ">", _MAX_NAME)).strip()
+    name, _ = _named((yield from until(chars, form.tag_end, MAX_NAME)))
     call.named(name)
-    pairs = _Pairs(call, name)
-    while True:
-        yield from read_json.expect(chars, "<")
-        if (yield from chars.next()) == "/":
-            yield from read_json.expect(chars, "function>")
-            break
-        yield from read_json.expect(chars, "arameter=")
-        key = yield from until(chars, ">", _MAX_NAME)
-        pairs.add(key.strip(), _unframed((yield from until(chars, "</parameter>"))))
-    pairs.close()
+    found = _Pairs(call, name)
+    try:
+        while (yield from read_json.either(chars, form.argument, form.end)) == form.argument:
+            key, attributes = _named((yield from until(chars, form.tag_end, MAX_NAME)))
+            if found.is_text(key, attributes):
+                yield from found.text(chars, key, form.end_argument, _openings(call, name, form))
+            else:
+                value = yield from until(chars, form.end_argument)
+                found.add(key, _unframed(value), json_only='string="false"' in attributes)
+    except Malformed:
+        # Somebody has seen the call, and its arguments are whole as far as they go.
+        pass
+    found.close()
+
+
+def _openings(call: Receiver, name: str, form: Markup) -> tuple[str, ...]:
+    """The tags of all arguments: where a model leaves a closing tag out, the next one stands."""
+    quote = '"' if form.argument.endswith('"') else ""
+    known = call.tools[name].get("properties") or {}
+    return tuple(f"\n{form.argument}{key}{quote}{form.tag_end}" for key in known)
 
 
 def pairs(call: Receiver, chars: Chars) -> Step[None]:
@@ -62,33 +80,18 @@ def pairs(call: Receiver, chars: Chars) -> Step[None]:
         Malformed: it is not written so, or no such tool was offered.
     """
     call.begin()
-    name = (yield from until(chars, "<", _MAX_NAME)).strip()
+    name = (yield from until(chars, "<", MAX_NAME)).strip()
     call.named(name)
+    chars.put_back("<")
     found = _Pairs(call, name)
-    while (letter := (yield from chars.next())) != "/":
-        if letter != "a":
-            raise Malformed
-        yield from read_json.expect(chars, "rg_key>")
-        key = yield from until(chars, "</arg_key>", _MAX_NAME)
+    while (yield from read_json.either(chars, "<arg_key>", "</tool_call>")) == "<arg_key>":
+        key = (yield from until(chars, "</arg_key>", MAX_NAME)).strip()
         yield from read_json.expect(chars, "<arg_value>")
-        found.add(key.strip(), (yield from until(chars, "</arg_value>")))
-        yield from read_json.expect(chars, "<")
-    yield from read_json.expect(chars, "tool_call>")
+        if found.is_text(key, ""):
+            yield from found.text(chars, key, "</arg_value>")
+        else:
+            found.add(key, (yield from until(chars, "</arg_value>")))
     found.close()
-
-
-def until(chars: Chars, end: str, most: int | None = None) -> Step[str]:
-    """The text before `end`, which is read too.
-
-    Raises:
-        Malformed: there are more than `most` characters before it.
-    """
-    text = ""
-    while not text.endswith(end):
-        text += yield from chars.next()
-        if most is not None and len(text) > most + len(end):
-            raise Malformed
-    return text[: -len(end)]
 
 
 class _Pairs:
@@ -99,28 +102,91 @@ class _Pairs:
         self._known = call.tools[name].get("properties") or {}
         self._any = False
 
-    def add(self, key: str, value: str) -> None:
-        head = ", " if self._any else "{"
-        self._any = True
-        self._call.argument(f"{head}{json.dumps(key)}: {self._json(key, value)}")
+    def is_text(self, key: str, attributes: str) -> bool:
+        """Whether the value can only be text, so that it is passed on while it is written."""
+        if 'string="' in attributes or 'type="' in attributes:
+            return 'string="true"' in attributes or 'type="string"' in attributes
+        return kinds(self._known.get(key)) == {"string"}
+
+    def text(self, chars: Chars, key: str, end: str, openings: tuple[str, ...] = ()) -> Step[None]:
+        """A value that is text, up to `end`; the line ends that frame it are left out.
+
+        Where one of `openings` stands instead of the end, that is put back.
+        """
+        self._key(key)
+        first = yield from chars.next()
+        if first == "<" and (yield from _is_cdata(chars)):
+            yield from read_json.quoted(chars, (_CDATA_END,), self._call.argument)
+            yield from read_json.expect(chars, end)
+            return
+        framed = first == "\n"
+        if not framed:
+            chars.put_back(first)
+        ends = (end, f"\n{end}", *openings) if framed else (end,)
+        found = yield from read_json.quoted(chars, ends, self._call.argument)
+        if found in openings:
+            chars.put_back(found)
+
+    def add(self, key: str, value: str, *, json_only: bool = False) -> None:
+        """A value as its type wants it."""
+        wanted = frozenset() if json_only else kinds(self._known.get(key))
+        self._key(key)
+        self._call.argument(typed(value, wanted))
 
     def close(self) -> None:
+        """There are no more."""
         self._call.argument("}" if self._any else "{}")
         self._call.end()
 
-    def _json(self, key: str, value: str) -> str:
-        """Bare text as the parameter's type wants it: text as a string, all else as JSON."""
-        wanted = self._known.get(key)
-        kind = wanted.get("type") if isinstance(wanted, dict) else None
-        if kind == "string":
-            return json.dumps(value, ensure_ascii=False)
+    def _key(self, key: str) -> None:
+        self._call.argument(f"{', ' if self._any else '{'}{json.dumps(key)}: ")
+        self._any = True
+
+
+def _named(head: str) -> tuple[str, str]:
+    """What stands in an opening tag: a name, be it quoted, and attributes behind it."""
+    name, _, attributes = head.strip().lstrip('"').partition('"')
+    return name.strip(), attributes
+
+
+def _is_cdata(chars: Chars) -> Step[bool]:
+    """Whether the text goes on as CDATA does behind its first letter; else it is put back."""
+    read = "<"
+    while read != _CDATA:
+        read += yield from chars.next()
+        if not _CDATA.startswith(read):
+            chars.put_back(read[1:])
+            return False
+    return True
+
+
+def kinds(schema: Any) -> frozenset[str]:
+    """The types that a parameter may have; empty where its schema does not tell."""
+    if not isinstance(schema, dict):
+        return frozenset()
+    if isinstance(kind := schema.get("type"), str | list):
+        return frozenset([kind] if isinstance(kind, str) else kind)
+    if isinstance(values := schema.get("enum"), list):
+        return frozenset(_KINDS.get(type(value), "") for value in values)
+    choices = schema.get("anyOf") or schema.get("oneOf") or ()
+    found = [kinds(choice) for choice in choices]
+    return frozenset().union(*found) if all(found) else frozenset()
+
+
+def typed(value: str, wanted: frozenset[str]) -> str:
+    """Bare text as JSON of a wanted type, as text where it is none."""
+    for read in (json.loads, ast.literal_eval):
         try:
-            json.loads(value)
-        except ValueError:
-            return json.dumps(value, ensure_ascii=False)
-        return value.strip()
+            found = read(value.strip())
+            kind = _KINDS.get(type(found), "")
+            fits = not wanted or kind in wanted or (kind == "integer" and "number" in wanted)
+            if fits and (read is json.loads or (wanted and kind != "string")):
+                return value.strip() if read is json.loads else json.dumps(found)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _unframed(value: str) -> str:
     """Without the line ends that stand between a value and its tags."""
-    return value.removeprefix("\n").removesuffix("\n")
+    return value[1:].removesuffix("\n") if value.startswith("\n") else value
