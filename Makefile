@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
 SETUP := PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m rbee_tui.fleet.bootstrap
 PYTEST := $(BIN)/python -m pytest
+# Tests wait for daemons most of the time: two processes at once, each with whole rooms of its own.
+TOGETHER := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: run test check bench faults soak model setup setup-test clean
 
@@ -10,7 +12,7 @@ run: setup
 	@exec $(BIN)/rbee demo
 
 test: setup-test model
-	$(PYTEST)
+	$(PYTEST) $(TOGETHER)
 
 check: setup-test
 	$(BIN)/ruff check .

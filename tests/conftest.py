@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rbee_agent.hive.shelf import Shelf
@@ -28,6 +29,9 @@ def _find_demo_model() -> Path | None:
 
 # Threads that spin at barriers starve each other where cores are shared, as test machines' are.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# What an example takes says how busy this machine is, not whether the code is right.
+hypothesis.settings.register_profile("rbee", deadline=None)
+hypothesis.settings.load_profile("rbee")
 # Found while the user's own home is still in sight.
 _DEMO_MODEL = _find_demo_model()
 
@@ -68,3 +72,23 @@ def second_model(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("second") / "second.gguf"
     write_second_model(demo_model, path)
     return path
+
+
+_WHOLE = ("hosts", "engine", "docs", "e2e", "determinism", "faults", "clients", "worker")
+"""Rooms whose daemons, hosts or proofs are made once: one process runs all of such a room."""
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong into one process, and begin with the rooms that take longest."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> tuple[int, str]:
+        room = item.path.relative_to(here).parts[0]
+        if room in _WHOLE:
+            return _WHOLE.index(room), room
+        return len(_WHOLE), str(item.path.relative_to(here))
+
+    items.sort(key=lambda item: place(item)[0])
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(place(item)[1]))

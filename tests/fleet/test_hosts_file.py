@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rbee_agent.errors import Conflict, NotFound, Refused
@@ -66,7 +66,6 @@ hosts = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(hosts, max_size=6))
 def test_whatever_is_put_reads_back(tmp_path_factory, entries: list[Host]) -> None:
     """Any hosts, put one after the other, read back as they were put last."""

@@ -12,8 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def _missing() -> str | None:
 
 
 MakeHost = Callable[..., SshHost]
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -79,13 +80,7 @@ def make_host(bridge: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield make
     finally:
         for host in made:
-            # The namespace's first process takes all others of it along.
-            host.processes[0].kill()
-            for process in host.processes:
-                process.wait(timeout=10)
-            subprocess.run(
-                ["ip", "link", "delete", f"v{host.name}"], check=False, capture_output=True
-            )
+            host.halt()
 
 
 @pytest.fixture
@@ -203,33 +198,87 @@ def keeper(tmp_path_factory: pytest.TempPathFactory, wheel_store: Wheels) -> Ite
         yield made
 
 
+@dataclass
+class Standing:
+    """The two hosts that stand, or nothing after a test has left them another way."""
+
+    duo: Duo | None = None
+    behind: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def end(self) -> None:
+        """Take them down; the next test that wants them gets new ones."""
+        self.duo = None
+        self.behind.close()
+
+
 @pytest.fixture(scope="session")
+def standing() -> Iterator[Standing]:
+    """What stands between tests."""
+    one = Standing()
+    try:
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
 def duo(
+    standing: Standing,
     tmp_path_factory: pytest.TempPathFactory,
     wheel_store: Wheels,
     make_host: MakeHost,
     index: str,
     demo_model: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Duo]:
     """Two hosts brought from nothing to a ready worker each, for all tests that leave them so.
 
     ``left`` reaches no index and has a model file of its own; ``right`` has an index and pulls.
+    A test that fails takes them down: no other test fails for what it left behind.
     """
-    with keeper_of(tmp_path_factory.mktemp("duo"), wheel_store) as keeper:
-        keeper.ok("queen", "start")
-        made = Duo(keeper, make_host("left"), make_host("right"))
-        for host in made.hosts:
-            allow(keeper, host)
-        made.left.give_model(demo_model)
-        add = ("--user", "ada", "--yes", "--install")
-        keeper.ok("hive", "add", "left", "--address", made.left.address, *add, "--offline")
-        keeper.ok("pool", "models", "register", MODEL, made.left.model, "--host", "left")
-        keeper.ok(*SPAWN, "--host", "left")
-        made.right.use_index(index)
-        made.step("hive", "add", "right", "--address", made.right.address, *add)
-        made.step(*SPAWN, "--host", "right")
-        made.first_token()
-        yield made
+    if standing.duo is None:
+        try:
+            keeper = standing.behind.enter_context(
+                keeper_of(tmp_path_factory.mktemp("duo"), wheel_store)
+            )
+            made = Duo(keeper, make_host("left"), make_host("right"))
+            for host in made.hosts:
+                standing.behind.callback(host.halt)
+            _bring_up(made, index, demo_model)
+        except BaseException:
+            standing.end()
+            raise
+        standing.duo = made
+    yield standing.duo
+    if request.node.stash.get(FAILED, True):
+        standing.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note at the test that it failed, for the fixtures that end after it."""
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+def _bring_up(duo: Duo, index: str, demo_model: Path) -> None:
+    keeper, left, right = duo.keeper, duo.left, duo.right
+    keeper.ok("queen", "start")
+    for host in duo.hosts:
+        allow(keeper, host)
+    left.give_model(demo_model)
+    add = ("--user", "ada", "--yes", "--install")
+    keeper.ok("hive", "add", "left", "--address", left.address, *add, "--offline")
+    keeper.ok("pool", "models", "register", MODEL, left.model, "--host", "left")
+    keeper.ok(*SPAWN, "--host", "left")
+    right.use_index(index)
+    duo.step("hive", "add", "right", "--address", right.address, *add)
+    duo.step(*SPAWN, "--host", "right")
+    duo.first_token()
 
 
 def _ssh(root: Path) -> Path:

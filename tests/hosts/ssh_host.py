@@ -171,6 +171,14 @@ class SshHost:
         self.sh(f"for p in $(ps -u {UID} -o pid=); do kill -9 $p; done")
         self.end_sshd()
 
+    def halt(self) -> None:
+        """Switch it off for good; a second time does nothing."""
+        # The namespace's first process takes all others of it along.
+        self.processes[0].kill()
+        for process in self.processes:
+            process.wait(timeout=10)
+        subprocess.run(["ip", "link", "delete", f"v{self.name}"], check=False, capture_output=True)
+
     def set_password(self, hashed: str) -> None:
         """Give the user a password, as it stands in shadow."""
         file = self.root / "etc/shadow"
