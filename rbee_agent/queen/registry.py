@@ -70,23 +70,6 @@ class Registry:
         worker = self.workers.get(worker_id)
         return None if worker is None else worker_info(worker).dump()
 
-    def worker_info(self, worker: Worker) -> WorkerInfo:
-        """A worker as clients may see it: no address, no token."""
-        gauge = worker.gauge
-        figures = gauge.model_dump(exclude={"id"}, exclude_none=True) if gauge is not None else {}
-        busy = gauge.slots_busy if gauge is not None else worker.info.slots_busy
-        return worker.info.model_copy(
-            update=figures
-            | {
-                "url": None,
-                "token": None,
-                "node_id": worker.node_id,
-                "pool_id": worker.pool_id,
-                "slots_busy": max(busy, len(worker.in_flight)),
-                "error": worker.info.error or worker.trouble,
-            }
-        )
-
     def correction(self, model: str) -> float:
         """How much more (or less) memory workers of a model took than was estimated."""
         return self._peaks.get(model, 1.0)
