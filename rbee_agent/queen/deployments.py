@@ -228,14 +228,13 @@ class Deployments:
     async def _look_at(self, wish: Deployment) -> None:
         """Compare one wish with what is there."""
         present = [name for name in wish.worker_ids if self._known(name)]
-        if present != wish.worker_ids:
-            wish = await self._keep(wish.model_copy(update={"worker_ids": present}))
         hopeless = [w for w in self._workers(present) if w.info.state in _HOPELESS]
-        problem = self._why_hopeless(hopeless[0]) if hopeless else None
-        if problem is not None and problem != wish.problem:
-            wish = await self._keep(wish.model_copy(update={"problem": problem}))
-        elif wish.problem is not None and present and not hopeless:
-            wish = await self._keep(wish.model_copy(update={"problem": None}))
+        problem = self._why_hopeless(hopeless[0]) if hopeless else None if present else wish.problem
+        seen = {"worker_ids": present, "problem": problem}
+        if wish.model_copy(update=seen) != wish:
+            wish = await self._keep(wish.model_copy(update=seen))
+            if self.wishes.get(wish.id) is not wish:
+                return  # it was withdrawn or changed while that was written
         if hopeless and len(hopeless) == len(present) and wish.on_demand:
             await self._give_up(
                 wish, RbeeError(problem or "", code="POOL_UNAVAILABLE", retry_after_ms=30_000)
@@ -354,7 +353,8 @@ class Deployments:
         tries = self._retries.get(wish.id, 0) + 1
         self._retries[wish.id] = tries
         self._log.warning("cannot spawn", model=wish.model, problem=error.message)
-        wish = await self._keep(wish.model_copy(update={"problem": error.message}))
+        current = self.wishes[wish.id]
+        wish = await self._keep(current.model_copy(update={"problem": error.message}))
         hopeless = not error.retriable and not isinstance(error, Unreachable)
         if wish.on_demand and (hopeless or tries >= 5):
             await self._give_up(wish, error)

@@ -46,6 +46,39 @@ async def test_a_wish_is_kept_true(caller, hive):
     assert (await caller.http.get("/v2/deployments")).json()["deployments"] == []
 
 
+async def test_a_wish_that_is_withdrawn_while_it_is_looked_at_stays_withdrawn(
+    caller, hive, monkeypatch
+):
+    """One of its workers vanished, that is being written: DELETE is what counts in the end."""
+    await caller.register(hive)
+    reply = await caller.http.post("/v2/workers", json={"model": "demo", "replicas": 3})
+    wish = reply.json()["id"]
+    wishes = caller.queen.deployments.wishes
+    await caller.until(lambda: len(wishes[wish].worker_ids) == 3)
+    hive.refuse_spawn = {"code": "INSUFFICIENT_VRAM", "message": "no room", "retriable": True}
+    first, second, _ = hive.workers
+    await hive.kill(first)
+    await caller.until(lambda: wishes[wish].problem == "no room")
+    put, writing, withdrawn = caller.queen.store.put, asyncio.Event(), asyncio.Event()
+
+    async def slow(kind, key, value):
+        writing.set()
+        await withdrawn.wait()
+        await put(kind, key, value)
+
+    monkeypatch.setattr(caller.queen.store, "put", slow)
+    await hive.kill(second)
+    await writing.wait()
+    assert (await caller.http.delete(f"/v2/workers/{wish}")).status_code == 204
+    hive.refuse_spawn = None
+    spawned = len(hive.spawns)
+    withdrawn.set()
+    await caller.until(lambda: hive.workers == {})
+    await asyncio.sleep(0.2)
+    assert wishes == {}
+    assert len(hive.spawns) == spawned
+
+
 async def test_a_crashed_worker_is_left_to_its_hive(caller, hive):
     """A worker in backoff comes back by itself: the queen spawns no second one."""
     await caller.register(hive)
