@@ -333,7 +333,8 @@ class HiveProcess:
         for process in psutil.process_iter(["cmdline"]):
             try:
                 words = process.info["cmdline"] or []
-                if "rbee_agent.worker" in words and process.environ()["HOME"] == str(self.home):
+                ours = "rbee_agent.worker" in words and "--probe" not in words
+                if ours and process.environ()["HOME"] == str(self.home):
                     found.append(process)
             except (psutil.Error, KeyError):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import signal
@@ -11,9 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from rbee_agent.client.hive import HiveClient
+from rbee_agent.contracts.workers import SpawnRequest
+from rbee_agent.hive.commands.output import Progress
+from rbee_agent.hive.commands.workers import spawn_and_wait
+from rbee_agent.http.server import Server
 from tests.gguf_files import write_gguf
-from tests.hive.conftest import HiveProcess
+from tests.hive.conftest import HiveProcess, Host
 
 
 @pytest.fixture
@@ -54,8 +61,11 @@ def test_a_worker_of_the_command_line_is_the_daemon_s_too(real_hive: HiveProcess
 
 
 @pytest.mark.model
-def test_an_interrupted_spawn_leaves_no_worker(real_hive: HiveProcess) -> None:
-    """Ctrl-C while it loads: exit 130, no process, no record."""
+@pytest.mark.parametrize("daemon", [False, True])
+def test_an_interrupted_spawn_leaves_no_worker(real_hive: HiveProcess, daemon: bool) -> None:
+    """Ctrl-C while it loads: exit 130, no process, no record; with a daemon and without."""
+    if daemon:
+        real_hive.start()
     with subprocess.Popen(
         [sys.executable, "-m", "rbee_agent.hive", "worker", "spawn", "cpu", "--model", "demo"],
         env=real_hive.env,
@@ -71,6 +81,48 @@ def test_an_interrupted_spawn_leaves_no_worker(real_hive: HiveProcess) -> None:
     assert process.returncode == 130
     assert real_hive.workers() == []
     assert real_hive.document("worker", "list") == {"workers": []}
+
+
+async def test_a_spawn_left_before_it_was_answered_leaves_no_worker() -> None:
+    """The daemon has the request and has not answered when its caller goes: it is taken back."""
+    asked, ended = asyncio.Event(), asyncio.Event()
+    named: list[str] = []
+
+    async def spawn(request: web.Request) -> web.Response:
+        named.append((await request.json())["worker_id"])
+        asked.set()
+        await ended.wait()
+        return web.Response(status=503)
+
+    async def stop(request: web.Request) -> web.Response:
+        named.append(request.match_info["id"])
+        ended.set()
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/v1/workers", spawn)
+    app.router.add_delete("/v1/workers/{id}", stop)
+    server = Server(app, shutdown_timeout=0.1)
+    await server.start("127.0.0.1", 0, choose="another")
+    request = SpawnRequest(model="demo", worker_id="host-1.abcd")
+    async with HiveClient(f"http://127.0.0.1:{server.port}", "token") as client:
+        spawning = asyncio.create_task(spawn_and_wait(client, request, Progress()))
+        await asked.wait()
+        spawning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+    await server.close()
+    assert named == ["host-1.abcd", "host-1.abcd"]
+
+
+async def test_a_stop_waits_for_the_spawn_that_it_is_about(host: Host) -> None:
+    """A worker that is just being started is stopped, not said to be unknown."""
+    spawning = asyncio.create_task(host.spawn(worker_id="host-1.abcd"))
+    await asyncio.sleep(0)
+    assert host.workers.infos() == []
+    await host.workers.stop("host-1.abcd")
+    await spawning
+    assert host.workers.infos() == []
 
 
 def test_models_without_a_daemon(bare: HiveProcess, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import aiohttp
 
@@ -20,7 +20,7 @@ from rbee_agent.hive.commands.models import shelf
 from rbee_agent.hive.commands.output import Progress, print_json, say, say_workers, worker_json
 from rbee_agent.hive.devices import Devices
 from rbee_agent.hive.feed import HiveFeed
-from rbee_agent.hive.identity import node_id
+from rbee_agent.hive.identity import new_worker_id, node_id
 from rbee_agent.hive.reclaim import WAIT_S, claims, until_back
 from rbee_agent.hive.records import Records, WorkerRecord
 from rbee_agent.hive.workers import Workers
@@ -52,8 +52,10 @@ def spawn(args: argparse.Namespace) -> int:
     running = daemon.record(places)
     try:
         if running is not None:
+            named = new_worker_id(str(running["node_id"]), new_id)
+            request = request.model_copy(update={"worker_id": named})
             info = daemon.through(
-                places, running, lambda client: _spawn_and_wait(client, request, progress)
+                places, running, lambda client: spawn_and_wait(client, request, progress)
             )
         else:
             info = asyncio.run(_spawn_alone(places, request, progress))
@@ -101,10 +103,26 @@ def known(places: Places) -> list[WorkerInfo]:
     return asyncio.run(_ask_all(Records(places.state / "workers").all()))
 
 
-async def _spawn_and_wait(
+async def spawn_and_wait(
     client: HiveClient, request: SpawnRequest, progress: Progress
 ) -> WorkerInfo:
-    info = await client.spawn(request, timeout=60)
+    """Have a daemon start a worker of the id that `request` names, and see it ready.
+
+    Left before that, also while the daemon has not answered yet, no worker stays.
+
+    Raises:
+        RbeeError: the daemon refused, or it took too long.
+    """
+    try:
+        info = await client.spawn(request, timeout=60)
+        return await _until_ready(client, info, progress)
+    except asyncio.CancelledError:
+        with suppress(NotFound):
+            await client.stop_worker(str(request.worker_id), timeout=30)
+        raise
+
+
+async def _until_ready(client: HiveClient, info: WorkerInfo, progress: Progress) -> WorkerInfo:
     try:
         async with asyncio.timeout(SPAWN_TIMEOUT_S), aclosing(client.events()) as events:
             async for event in events:
@@ -119,9 +137,6 @@ async def _spawn_and_wait(
                     _tell(progress, said)
                     if said.state in (WorkerState.READY, *_ENDED):
                         return said
-    except asyncio.CancelledError:
-        await client.stop_worker(info.id, timeout=30)
-        raise
     except TimeoutError:
         raise _slow(info) from None
     return info
