@@ -7,8 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import aiohttp
-
 from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.settings.secret import Secret
@@ -26,6 +24,8 @@ class Target:
     token: Secret | None = None
     model: str = ""
     """What the engine itself calls the model."""
+    certificate: str | None = None
+    """SHA-256 of the only certificate that may be shown there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,6 @@ class ModelWords:
     eos: str = ""
     build: str = ""
     """Of the engine."""
-
-
-def why(error: BaseException) -> str:
-    """What broke a connection, in words that do not quote the HTTP library."""
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the connection was cut"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it closed the connection"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__
 
 
 class Adapter(Protocol):

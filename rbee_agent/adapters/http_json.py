@@ -9,8 +9,9 @@ from typing import Any
 
 import aiohttp
 
-from rbee_agent.adapters.base import Target, why
+from rbee_agent.adapters.base import Target
 from rbee_agent.errors import RbeeError, Unreachable
+from rbee_agent.http.peers import why
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
 
 CONNECT_TIMEOUT_S = 2.0

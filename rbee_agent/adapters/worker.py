@@ -11,14 +11,17 @@ from typing import Any
 
 import aiohttp
 
-from rbee_agent.adapters.base import ModelWords, Resume, Target, Token, why
+from rbee_agent.adapters.base import ModelWords, Resume, Target, Token
 from rbee_agent.contracts.tasks import Message
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import Unreachable, from_body
+from rbee_agent.http.peers import pinned, why
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
 from rbee_agent.wire.versions import version_headers
 
 CONNECT_TIMEOUT_S = 2.0
+TLS_CONNECT_TIMEOUT_S = 5.0
+"""Three times there and back, and a packet may be lost."""
 CANCEL_TIMEOUT_S = 2.0
 CALL_TIMEOUT_S = 30.0
 """A megabyte of text takes a second to tokenise."""
@@ -47,7 +50,8 @@ class WorkerAdapter:
                 f"{target.url}/execute",
                 data=request.model_dump_json(exclude_none=True).encode(),
                 headers=self._auth(target) | {"Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_patience(target)),
+                ssl=pinned(target.certificate),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"the worker cannot be reached: {why(error)}") from error
@@ -67,6 +71,7 @@ class WorkerAdapter:
                 f"{target.url}/health",
                 headers=self._auth(target),
                 timeout=aiohttp.ClientTimeout(total=timeout),
+                ssl=pinned(target.certificate),
             ) as response:
                 return WorkerHealth.read(await response.json())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -80,6 +85,7 @@ class WorkerAdapter:
                 json={"job_id": job_id},
                 headers=self._auth(target),
                 timeout=aiohttp.ClientTimeout(total=CANCEL_TIMEOUT_S),
+                ssl=pinned(target.certificate),
             ) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -117,6 +123,7 @@ class WorkerAdapter:
                 json=body,
                 headers=self._auth(target),
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S),
+                ssl=pinned(target.certificate),
             ) as response:
                 said = await _json(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -129,6 +136,10 @@ class WorkerAdapter:
         if target.token is None:
             return self._headers
         return self._headers | {"Authorization": f"Bearer {target.token.reveal()}"}
+
+
+def _patience(target: Target) -> float:
+    return CONNECT_TIMEOUT_S if target.certificate is None else TLS_CONNECT_TIMEOUT_S
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[list[ServerEvent]]:

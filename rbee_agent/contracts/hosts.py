@@ -63,3 +63,7 @@ class QueenKey(Contract):
 
     id: str
     public_key: str
+    listen: str | None = None
+    """Where hives send their heartbeats, as an https address; None: she listens to none."""
+    certificate: str | None = None
+    """SHA-256, in hex, of the certificate that she shows there."""

@@ -70,6 +70,24 @@ class Telemetry(Contract):
     disk_free: int | None = None
 
 
+class PoolBeat(Contract):
+    """One model on one device, as a heartbeat tells of it."""
+
+    model: str
+    device: str
+    workers: int
+    slots: int
+    slots_busy: int = 0
+
+
+class Heartbeat(Telemetry):
+    """``POST /v2/nodes/{id}/heartbeat``: the telemetry, and what the host has to offer."""
+
+    pools: list[PoolBeat] = []
+    models: list[str] = []
+    """Ids of the models on its disk."""
+
+
 class NodeRegistration(Contract):
     """``POST /v2/nodes/register``: how the queen reaches a hive."""
 
@@ -77,6 +95,9 @@ class NodeRegistration(Contract):
     url: str
     token: str | None = None
     """The hive's bearer token; kept 0600 by the queen, never shown."""
+    certificate: str | None = None
+    """SHA-256, in hex, of the only certificate that it may show; None: one that the system trusts
+    (or plain http, on this machine)."""
     hostname: str | None = None
     version: str | None = None
     protocol: int | None = None
@@ -89,6 +110,8 @@ class NodeInfo(Contract):
 
     id: str
     state: NodeState
+    name: str | None = None
+    """What the operator calls it; ``hostname`` is what it calls itself."""
     hostname: str | None = None
     version: str | None = None
     os: str | None = None

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 QUEEN_PORT = 8080
 HIVE_PORT = 9200
+QUEEN_TLS_PORT = 8443
+HIVE_TLS_PORT = 9201
+"""Where an agent listens that was told an address and no port."""
 WORKER_PORT_FIRST = 8001
 WORKER_PORTS = 64
 """How many ports from the first one workers may use: what the queen's SSH key opens on a host."""
+
+WORKER_WAY = "way"
+"""``/v1/workers/ID/way/…`` on a hive's port leads to that worker's own API."""
 
 CORRELATION_HEADER = "X-Correlation-Id"
 PROTOCOL_HEADER = "X-Rbee-Protocol"

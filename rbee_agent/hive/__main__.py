@@ -23,7 +23,15 @@ def parser() -> argparse.ArgumentParser:
     serve = groups.add_parser("serve", help="run as a daemon")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, help="default 9200; 0: any free one")
-    serve.add_argument("--queen", help="a queen to register with, such as http://10.0.0.2:8080")
+    serve.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        help="open a further port, with TLS and a token, for a queen who does not come by SSH",
+    )
+    serve.add_argument("--queen", help="a queen to register with, such as https://10.0.0.2:8443")
+    serve.add_argument(
+        "--queen-certificate", metavar="SHA256", help="the only certificate that she may show"
+    )
     serve.add_argument("--log-level", default="info")
     serve.set_defaults(run=host.serve)
 

@@ -6,13 +6,16 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiohttp import web
 
 from rbee_agent import __version__
 from rbee_agent.contracts.models import CatalogModel, PullProgress
+from rbee_agent.contracts.routes import WORKER_WAY
 from rbee_agent.contracts.workers import SpawnRequest, WorkerReady
-from rbee_agent.errors import Conflict, RbeeError, Refused, Unavailable
+from rbee_agent.errors import Conflict, RbeeError, Refused, Unavailable, Unreachable
 from rbee_agent.hive.log_tail import last_lines
+from rbee_agent.hive.passage import pass_on
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import correlate, refuse_web_pages, require
 from rbee_agent.http.server import read_json_object
@@ -29,17 +32,19 @@ DEFAULT_LOG_LINES = 200
 _CALLBACK = "/v1/workers/ready"
 
 
-def make_app(hive: Hive, callback_token: Secret) -> web.Application:
+def make_app(hive: Hive, callback_token: Secret, session: aiohttp.ClientSession) -> web.Application:
     """The application of one hive; workers call back with a token of their own."""
 
     def check(request: web.Request, presented: str | None) -> None:
         if request.path == "/health":
             return
-        wanted = callback_token if request.path == _CALLBACK else hive.token
+        wanted, whose = callback_token if request.path == _CALLBACK else hive.token, "hive's"
+        if "passed_to" in request.match_info and hive.ready:
+            wanted, whose = hive.workers.token_of(request.match_info["passed_to"]), "worker's"
         if presented is None:
             raise Refused("a hive wants its token", code="MISSING_TOKEN")
         if not wanted.matches(presented):
-            raise Refused("this is not the hive's token", code="BAD_TOKEN")
+            raise Refused(f"this is not the {whose} token", code="BAD_TOKEN")
         if not hive.ready and request.path != _CALLBACK:
             # Before its workers are adopted it would tell the queen that they are gone.
             raise Unavailable("the hive is starting", code="POOL_UNREADY", retry_after_ms=200)
@@ -48,7 +53,7 @@ def make_app(hive: Hive, callback_token: Secret) -> web.Application:
     app = web.Application(
         middlewares=[correlate, refuse_web_pages(), require(check)], client_max_size=MAX_BODY
     )
-    routes = Routes(hive)
+    routes = Routes(hive, session)
     add = app.router
     add.add_get("/health", routes.health)
     add.add_get("/metrics", routes.metrics)
@@ -64,14 +69,16 @@ def make_app(hive: Hive, callback_token: Secret) -> web.Application:
     add.add_post(_CALLBACK, routes.ready)
     add.add_delete("/v1/workers/{id}", routes.stop)
     add.add_get("/v1/workers/{id}/logs", routes.logs)
+    add.add_route("*", f"/v1/workers/{{passed_to}}/{WORKER_WAY}/{{path:.*}}", routes.passage)
     return app
 
 
 class Routes:
     """Handlers around one hive; they translate and decide nothing."""
 
-    def __init__(self, hive: Hive) -> None:
+    def __init__(self, hive: Hive, session: aiohttp.ClientSession) -> None:
         self._hive = hive
+        self._session = session
 
     async def health(self, _: web.Request) -> web.Response:
         """That it lives, and who it is."""
@@ -186,6 +193,14 @@ class Routes:
             raise Refused("drain_ms is a number of milliseconds")
         await self._hive.workers.stop(request.match_info["id"], drain_s=int(drain) / 1000)
         return web.Response(status=204)
+
+    async def passage(self, request: web.Request) -> web.StreamResponse:
+        """A worker's own API, for who has the worker's token."""
+        worker = self._hive.workers.get(request.match_info["passed_to"])
+        if worker.info.url is None:
+            raise Unreachable(f"worker {worker.record.id} is {worker.info.state.value}")
+        target = f"{worker.info.url}/{request.match_info['path']}"
+        return await pass_on(self._session, request, target)
 
     async def logs(self, request: web.Request) -> web.Response:
         """A worker's last log lines (``?lines=``)."""

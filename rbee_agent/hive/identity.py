@@ -30,6 +30,11 @@ def node_id(places: Places, new_id: IdFactory) -> str:
     return made
 
 
+def new_worker_id(own_id: str, new_id: IdFactory) -> str:
+    """An id for a worker: the queen finds its node in it, also when the node is away."""
+    return f"{own_id}.{new_id('w')[-4:]}"
+
+
 def token(places: Places) -> Secret:
     """The token that every caller of this hive needs (0600 file, made at first start).
 

@@ -16,9 +16,11 @@ from rbee_agent import __version__
 from rbee_agent.contracts.ids import new_id
 from rbee_agent.contracts.models import CatalogModel, ModelFile, PullProgress
 from rbee_agent.contracts.nodes import HiveIdentity, HiveSnapshot, NodeRegistration, Telemetry
+from rbee_agent.contracts.routes import HIVE_TLS_PORT
 from rbee_agent.errors import Conflict, RbeeError
 from rbee_agent.hive import backends
 from rbee_agent.hive.api import make_app
+from rbee_agent.hive.beats import Beats, QueenAddress, heartbeat
 from rbee_agent.hive.devices import Devices
 from rbee_agent.hive.feed import HiveFeed
 from rbee_agent.hive.identity import identity, node_id, token
@@ -31,13 +33,13 @@ from rbee_agent.runtime.clock import Clock
 from rbee_agent.runtime.files import read_json, write_atomic
 from rbee_agent.runtime.locks import held
 from rbee_agent.runtime.processes import Identity
+from rbee_agent.security.certificate import own_certificate
 from rbee_agent.settings.config import Settings
 from rbee_agent.settings.places import Places
 from rbee_agent.settings.secret import Secret
-from rbee_agent.wire.versions import version_headers
+from rbee_agent.wire.addresses import check_peer_url, check_plain, listen_address, url_of
 
 TELEMETRY_S = 1.0
-REGISTER_RETRY_S = 2.0
 LOCK_S = 60.0
 """A `rbee-hive worker spawn` without a daemon holds the workers for as long as one loads."""
 
@@ -68,6 +70,7 @@ class Hive:
         """Whether the workers that live are taken up again; until then requests are put off."""
         self._closing = threading.Event()
         self._unhashed = asyncio.Event()
+        self._beats: Beats | None = None
         self._identity = identity(self.node_id, backends=[], settings=self.settings, clock=clock)
 
     async def run(self, stop: asyncio.Event, *, host: str, port: int) -> None:
@@ -75,7 +78,11 @@ class Hive:
 
         Raises:
             Conflict: the port is in use, or this user's hive runs already.
+            Refused: others could read what is said there.
         """
+        check_plain(host, tls=f"rbee-hive serve --listen {host}:{HIVE_TLS_PORT}")
+        if self.settings.queen is not None:
+            check_peer_url(self.settings.queen, what="hive.queen")
         self._refuse_second()
         callback_token = Secret.new()
         async with (
@@ -95,12 +102,14 @@ class Hive:
                 clock=self.clock,
                 new_id=new_id,
             )
-            server = Server(make_app(self, callback_token), shutdown_timeout=1.0)
-            await server.start(host, port, choose="--port N, or RBEE_HIVE_PORT=N")
-            url = f"http://{host}:{server.port}"
+            app = make_app(self, callback_token, session)
+            server = Server(app, shutdown_timeout=1.0)
             try:
+                await server.start(host, port, choose="--port N, or RBEE_HIVE_PORT=N")
+                url = f"http://{host}:{server.port}"
+                said = await self._open_port(server, url)
                 async with asyncio.TaskGroup() as group:
-                    await self._begin(group, session, url)
+                    await self._begin(group, session, url, said)
                     await stop.wait()
                     raise _StopError
             except* _StopError:
@@ -112,7 +121,11 @@ class Hive:
                 self.devices.close()
 
     async def _begin(
-        self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, url: str
+        self,
+        group: asyncio.TaskGroup,
+        session: aiohttp.ClientSession,
+        url: str,
+        said: NodeRegistration,
     ) -> None:
         self.workers.backends = await backends.probe()
         self._identity = self._identity.model_copy(
@@ -123,9 +136,40 @@ class Hive:
         group.create_task(self._telemetry(), name="telemetry")
         group.create_task(self._checksums(), name="checksums")
         if self.settings.queen is not None:
-            group.create_task(self._register(session, self.settings.queen, url), name="register")
-        self._write_record(url)
-        logs.get("hive").info("serving", url=url, node=self.node_id, pid=os.getpid())
+            queen = QueenAddress(self.settings.queen, self.settings.queen_certificate)
+            self._beats = Beats(session, queen, said, self.feed)
+            group.create_task(self._beats.run(), name="heartbeats")
+        self._write_record(url, said)
+        logs.get("hive").info("serving", url=said.url, node=self.node_id, pid=os.getpid())
+
+    async def _open_port(self, server: Server, url: str) -> NodeRegistration:
+        """Open the port with TLS where one is asked for; how a queen reaches this hive.
+
+        Raises:
+            Conflict, Refused: the port is taken, or the address is none.
+        """
+        certificate = None
+        if self.settings.listen is not None:
+            what = "--listen"
+            host, port = listen_address(self.settings.listen, port=HIVE_TLS_PORT, what=what)
+            names = (host, self.identity.hostname)
+            file = self.places.state / "hive-certificate.pem"
+            own = await asyncio.to_thread(own_certificate, file, names)
+            found = await server.open_port(
+                host, port, choose=f"{what} ADDRESS:PORT", tls=own.for_server()
+            )
+            url, certificate = url_of("https", host, found), own.fingerprint
+        return NodeRegistration(
+            node_id=self.node_id,
+            url=url,
+            token=self.token.reveal(),
+            certificate=certificate,
+            hostname=self.identity.hostname,
+            version=__version__,
+            protocol=self.identity.protocol,
+            labels=self.settings.labels,
+            region=self.settings.region,
+        )
 
     async def snapshot(self) -> HiveSnapshot:
         """Everything this hive knows now."""
@@ -225,45 +269,18 @@ class Hive:
         while True:
             beat = max(beat + TELEMETRY_S, loop.time())
             await asyncio.sleep(beat - loop.time())
-            self.feed.publish(
-                "telemetry",
-                Telemetry(
-                    node_id=self.node_id,
-                    at=self.clock.utc(),
-                    devices=self.workers.with_leases(await self.devices.read()),
-                    workers=self.workers.gauges(),
-                    load_1m=_load(),
-                    disk_free=self.disk_free(),
-                ),
+            told = Telemetry(
+                node_id=self.node_id,
+                at=self.clock.utc(),
+                devices=self.workers.with_leases(await self.devices.read()),
+                workers=self.workers.gauges(),
+                load_1m=_load(),
+                disk_free=self.disk_free(),
             )
-
-    async def _register(self, session: aiohttp.ClientSession, queen: str, url: str) -> None:
-        """Tell a queen where we are, again and again: she may have been replaced."""
-        said = NodeRegistration(
-            node_id=self.node_id,
-            url=url,
-            token=self.token.reveal(),
-            hostname=self.identity.hostname,
-            version=__version__,
-            protocol=self.identity.protocol,
-            labels=self.settings.labels,
-            region=self.settings.region,
-        )
-        key = os.environ.get("RBEE_QUEEN_TOKEN")
-        headers = version_headers() | ({"Authorization": f"Bearer {key}"} if key else {})
-        wait = REGISTER_RETRY_S
-        while True:
-            try:
-                async with session.post(
-                    f"{queen}/v2/nodes/register",
-                    json=said.dump(),
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=10),
-                ) as answer:
-                    wait = 60.0 if answer.status < 300 else REGISTER_RETRY_S
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                wait = REGISTER_RETRY_S
-            await asyncio.sleep(wait)
+            self.feed.publish("telemetry", told)
+            if self._beats is not None:
+                models = (file.id for file in self.shelf.all())
+                self._beats.beat(heartbeat(told, self.workers.infos(), models))
 
     def _refuse_second(self) -> None:
         said = read_json(self.places.hive_record)
@@ -272,7 +289,7 @@ class Hive:
         if Identity(said["pid"], float(said.get("start_time", 0))).alive:
             raise Conflict(f"this user's hive runs already: {said.get('url')} (pid {said['pid']})")
 
-    def _write_record(self, url: str) -> None:
+    def _write_record(self, url: str, way: NodeRegistration) -> None:
         own = Identity.of(os.getpid())
         said = {
             "pid": own.pid,
@@ -281,6 +298,11 @@ class Hive:
             "version": __version__,
             "node_id": self.node_id,
             "token_file": str(self.places.hive_token),
+            "listen": self.settings.listen,
+            "queen": self.settings.queen,
+            "queen_certificate": self.settings.queen_certificate,
+            "queen_url": way.url,
+            "certificate": way.certificate,
         }
         write_atomic(self.places.hive_record, json.dumps(said))
 

@@ -14,13 +14,14 @@ from rbee_agent.contracts.ids import IdFactory
 from rbee_agent.contracts.models import ModelFile
 from rbee_agent.contracts.nodes import WorkerGauge
 from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerReady
-from rbee_agent.errors import Conflict, NotFound
+from rbee_agent.errors import Conflict, NotFound, Unreachable
 from rbee_agent.hive import leases
 from rbee_agent.hive.backends import Backends, choose
 from rbee_agent.hive.child_env import NODE_ENV
 from rbee_agent.hive.devices import Devices
 from rbee_agent.hive.disk import gib
 from rbee_agent.hive.feed import HiveFeed
+from rbee_agent.hive.identity import new_worker_id
 from rbee_agent.hive.log_tail import log_of, prune
 from rbee_agent.hive.preflight import (
     check_disk,
@@ -158,6 +159,17 @@ class Workers:
             there = ", ".join(self._all) or "none"
             raise NotFound(f"no worker {worker_id} on this host; there are: {there}") from None
 
+    def token_of(self, worker_id: str) -> Secret:
+        """What a worker's callers show.
+
+        Raises:
+            Unreachable: there is no such worker; names none, for nobody has shown a token yet.
+        """
+        worker = self._all.get(worker_id)
+        if worker is None:
+            raise Unreachable("there is no such worker here")
+        return Secret(worker.record.token)
+
     async def spawn(self, request: SpawnRequest) -> WorkerInfo:
         """Check everything that can be checked, promise the memory, start the process.
 
@@ -172,7 +184,7 @@ class Workers:
         async with self._spawning:
             # One at a time: two spawns must not be promised the same memory.
             file = self._file(request.model)
-            worker_id = request.worker_id or self._own_id()
+            worker_id = request.worker_id or new_worker_id(self._node_id, self._new_id)
             if worker_id in self._all:
                 raise Conflict(f"worker {worker_id} is here already")
             device = choose(
@@ -202,6 +214,9 @@ class Workers:
         Raises:
             NotFound: no such worker.
         """
+        if worker_id not in self._all:
+            async with self._spawning:
+                pass  # whoever asked for it has left, and it may just be starting
         worker = self.get(worker_id)
         pid = worker.record.pid
         held = claims(await self._devices.read(), [pid]) if pid is not None else []
@@ -280,10 +295,6 @@ class Workers:
         if file is None:
             raise self._shelf.missing(model)
         return file
-
-    def _own_id(self) -> str:
-        # The queen finds a worker's node in its id, also when the node is away.
-        return f"{self._node_id}.{self._new_id('w')[-4:]}"
 
     def _record(
         self, worker_id: str, request: SpawnRequest, file: ModelFile, device: Device

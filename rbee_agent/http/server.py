@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import socket
+import ssl
 
 import aiohttp
 from aiohttp import web
@@ -42,6 +43,17 @@ class Server:
         self.port = int(listener.getsockname()[1])
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=1024).start()
+
+    async def open_port(self, host: str, port: int, *, choose: str, tls: ssl.SSLContext) -> int:
+        """Listen on a further address, with TLS; call it behind `start`. The port (for 0).
+
+        Raises:
+            Conflict, Refused: as `start`.
+        """
+        listener = bind(host, port, choose=choose)
+        found = int(listener.getsockname()[1])
+        await web.SockSite(self._runner, listener, backlog=1024, ssl_context=tls).start()
+        return found
 
     async def close(self) -> None:
         """Stop accepting, give open requests the shutdown time, then end them."""

@@ -23,6 +23,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     made.add_argument("--port", type=int, help="TCP port, 0 for any free one (default 8080)")
     made.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        help="open a further port, with TLS, for hives that send heartbeats",
+    )
+    made.add_argument(
         "--token-file", type=Path, help="file (0600) with the token that callers must show"
     )
     made.add_argument("--queue-limit", type=int, help="most tasks that may wait")
@@ -59,6 +64,7 @@ def _serve(args: argparse.Namespace) -> None:
         flags={
             "queen.host": args.host,
             "queen.port": args.port,
+            "queen.listen": args.listen,
             "queen.token": token,
             "queen.queue_limit": args.queue_limit,
         },

@@ -284,7 +284,13 @@ class Dispatcher:
     def reach(self, worker: Worker) -> tuple[Adapter, Target]:
         """Who speaks to a worker, and where it is."""
         token = worker.info.token
-        target = Target(worker.info.url or "", Secret(token) if token else None, worker.info.model)
+        node = self._registry.nodes.get(worker.node_id)
+        target = Target(
+            worker.info.url or "",
+            Secret(token) if token else None,
+            worker.info.model,
+            node.registration.certificate if node is not None else None,
+        )
         return self._adapters[worker.kind], target
 
     def _elsewhere(self, task: Task, worker: Worker) -> bool:

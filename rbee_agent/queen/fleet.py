@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from rbee_agent.contracts.devices import Device
@@ -28,6 +29,8 @@ class Node:
     reason: str | None = None
     draining: bool = False
     last_sign: float = 0.0
+    beat_at: float = -math.inf
+    """When its last heartbeat came."""
     telemetry: Telemetry | None = None
     seen_at: float | None = None
     """When it was heard last; Unix seconds."""

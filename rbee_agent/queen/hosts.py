@@ -44,6 +44,10 @@ class Hosts:
         self._all: dict[str, _Host] = {}
         self._by_node: dict[str, str] = {}
         self._own: OwnKey | None = None
+        self.listen: str | None = None
+        """Where hives send heartbeats; None: nowhere."""
+        self.certificate: str | None = None
+        """What they are shown there."""
         self._tunnels: Tunnels | None = None
         self._group: asyncio.TaskGroup | None = None
         links.reach = self.reach
@@ -57,7 +61,12 @@ class Hosts:
     async def key(self) -> QueenKey:
         """The public half of the key that the queen shows to hosts."""
         own = await self._own_key()
-        return QueenKey(id=own.id, public_key=own.public)
+        return QueenKey(
+            id=own.id,
+            public_key=own.public,
+            listen=self.listen,
+            certificate=self.certificate,
+        )
 
     async def add(self, registration: HostRegistration) -> None:
         """Know a host from now on, durably; one that is known already changes its way."""
@@ -106,10 +115,10 @@ class Hosts:
         return info.model_copy(update={"url": f"http://127.0.0.1:{tunnel.forward(port)}"})
 
     def distance(self, node_id: str) -> float:
-        """Seconds to a node and back; 0 where it is not reached by SSH, or not now."""
+        """Seconds to a node and back; 0 where that is not known now."""
         name = self._by_node.get(node_id)
         tunnel = self._tunnels.get(name) if name is not None and self._tunnels is not None else None
-        return tunnel.round_trip() if tunnel is not None else 0.0
+        return tunnel.round_trip() if tunnel is not None else self._links.distance(node_id)
 
     def close(self) -> None:
         """End all connections."""

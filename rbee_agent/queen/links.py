@@ -8,23 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
 from pydantic import ValidationError
 
-from rbee_agent.adapters.base import why
+from rbee_agent.contracts.keys import Role
 from rbee_agent.contracts.models import ModelFile, PullProgress
-from rbee_agent.contracts.nodes import HiveSnapshot, NodeRegistration, NodeState, Telemetry
+from rbee_agent.contracts.nodes import (
+    Heartbeat,
+    HiveSnapshot,
+    NodeRegistration,
+    NodeState,
+    Telemetry,
+)
+from rbee_agent.contracts.routes import WORKER_WAY
 from rbee_agent.contracts.workers import WorkerInfo
-from rbee_agent.errors import RbeeError, Unreachable, from_body
+from rbee_agent.errors import RbeeError, Refused, Unreachable, from_body
+from rbee_agent.http.peers import pinned, why
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fleet import Node
 from rbee_agent.queen.guard import guarded
 from rbee_agent.queen.registry import Registry
 from rbee_agent.runtime.clock import Clock
+from rbee_agent.runtime.round_trip import round_trip
+from rbee_agent.security.keys import Identity
+from rbee_agent.settings.secret import Secret
 from rbee_agent.store.base import Store
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
 from rbee_agent.wire.versions import check_peer, version_headers
@@ -33,6 +45,8 @@ KIND = "node"
 SUSPECT_S = 3.0
 PROBE_S = 1.5
 WATCH_S = 0.5
+DEAD_S = 15.0
+"""A link that brings nothing for so long is made anew, whatever else is heard of the hive."""
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MOST_S = 2.0
 CALL_TIMEOUT_S = 30.0
@@ -59,6 +73,9 @@ class Links:
         self._group: asyncio.TaskGroup | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
         self._settled: dict[str, asyncio.Event] = {}
+        self._plugs: dict[str, socket.socket | None] = {}
+        self._hives: dict[str, str] = {}
+        """Nodes by the digest of their token."""
         self._log = logs.get("links")
         self.reach: Callable[[str, WorkerInfo], WorkerInfo] = _as_it_is
         """Turns a worker's address on its host into one that we get to."""
@@ -84,7 +101,26 @@ class Links:
         task = self._running.pop(node_id, None)
         if task is not None:
             task.cancel()
+        self._plugs.pop(node_id, None)
+        self._know(node_id, None)
         self._registry.remove_node(node_id)
+
+    def hive_with(self, token: str) -> Identity | None:
+        """The known hive whose own token this is."""
+        node_id = self._hives.get(Secret(token).digest())
+        return None if node_id is None else Identity(node_id, frozenset({Role.NODE}), node=node_id)
+
+    def heard(self, node: Node, beat: Heartbeat | None) -> None:
+        """A hive sent a heartbeat: it lives. Whether it can be reached, its link alone tells."""
+        node.beat_at = self._clock.monotonic()
+        if node.state in (NodeState.ONLINE, NodeState.SUSPECT):
+            self._registry.sign_of_life(node)
+        if beat is not None:
+            self._registry.apply_telemetry(node, beat)
+
+    def distance(self, node_id: str) -> float:
+        """Seconds to a node and back, measured on its link; 0 where that is not known."""
+        return round_trip(self._plugs.get(node_id))
 
     async def settled(self, timeout: float, node_id: str | None = None) -> None:
         """Wait until every known node (or one) has reported, at most `timeout` seconds."""
@@ -117,6 +153,7 @@ class Links:
                 json=json_body,
                 headers=self._headers(node.registration),
                 timeout=aiohttp.ClientTimeout(total=timeout),
+                ssl=pinned(node.registration.certificate),
             ) as response:
                 raw = await response.read()
                 self._registry.sign_of_life(node)
@@ -141,6 +178,7 @@ class Links:
                 json=json_body,
                 headers=self._headers(node.registration) | {"Accept": "text/event-stream"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_read=60.0),
+                ssl=pinned(node.registration.certificate),
             ) as response:
                 if response.status >= 400:
                     raise from_body(_decode(await response.read()), response.status)
@@ -157,6 +195,7 @@ class Links:
         node = self._registry.nodes.get(registration.node_id)
         same = node is not None and node.registration == registration
         node = self._registry.add_node(registration)
+        self._know(node.id, registration.token)
         running = self._running.get(node.id)
         if running is None or running.done() or not same:
             if running is not None:
@@ -166,6 +205,12 @@ class Links:
                 self._keep(node), name=f"link {node.id}"
             )
         return node
+
+    def _know(self, node_id: str, token: str | None) -> None:
+        """Take a hive that shows this token for that node, and none that shows a former one."""
+        self._hives = {digest: other for digest, other in self._hives.items() if other != node_id}
+        if token:
+            self._hives[Secret(token).digest()] = node_id
 
     async def _keep(self, node: Node) -> None:
         """Hold one link for good: read, and come back with growing patience."""
@@ -189,7 +234,9 @@ class Links:
         self._log.info("link broke", node=node.id, problem=problem.message)
         if problem.code in _FOR_GOOD or not await self._alive(node):
             self._settled[node.id].set()
-            self._registry.set_node_state(node, NodeState.OFFLINE, problem.message)
+            beating = self._clock.monotonic() - node.beat_at < SUSPECT_S
+            but = f"its heartbeats come, but {node.registration.url} fails: " if beating else ""
+            self._registry.set_node_state(node, NodeState.OFFLINE, but + problem.message)
 
     async def _hold(self, node: Node) -> RbeeError:
         """Read the link until it breaks or falls silent; why it did."""
@@ -206,6 +253,8 @@ class Links:
                 error = error.exceptions[0]
             if isinstance(error, RbeeError):
                 return error
+            if isinstance(error, aiohttp.ServerFingerprintMismatch):
+                return _another_certificate(node, error)
             if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, ValueError)):
                 return Unreachable(why(error))
             raise
@@ -214,10 +263,15 @@ class Links:
     async def _read(self, node: Node) -> None:
         registration = node.registration
         name = registration.hostname or node.id
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3.0)
         async with self._session.get(
-            f"{registration.url}/v1/events", headers=self._headers(registration), timeout=timeout
+            f"{registration.url}/v1/events",
+            headers=self._headers(registration),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=3.0, sock_read=DEAD_S),
+            ssl=pinned(registration.certificate),
         ) as response:
+            if response.connection is not None and response.connection.transport is not None:
+                plug = response.connection.transport.get_extra_info("socket")
+                self._plugs[node.id] = plug
             check_peer(
                 response.headers,
                 peer=f"hive on {name}",
@@ -277,11 +331,11 @@ class Links:
                 self._feed.telemetry(data)
             case "snapshot":
                 snapshot = HiveSnapshot.read_json(data)
-                workers = [self.reach(node.id, info) for info in snapshot.workers]
+                workers = [self._reached(node, info) for info in snapshot.workers]
                 registry.apply_snapshot(node, snapshot.model_copy(update={"workers": workers}))
                 self._settled[node.id].set()
             case "worker":
-                registry.apply_worker(node, self.reach(node.id, WorkerInfo.read_json(data)))
+                registry.apply_worker(node, self._reached(node, WorkerInfo.read_json(data)))
             case "worker_gone":
                 registry.worker_gone(str(json.loads(data)["id"]), "its hive ended it")
             case "model":
@@ -301,12 +355,28 @@ class Links:
             case _:
                 pass  # a newer hive may say more than we know
 
+    def _reached(self, node: Node, info: WorkerInfo) -> WorkerInfo:
+        """A worker with the address by which we get to it: through its hive's port, or a tunnel."""
+        url = node.registration.url
+        if info.url is not None and url.startswith("https:"):
+            return info.model_copy(update={"url": f"{url}/v1/workers/{info.id}/{WORKER_WAY}"})
+        return self.reach(node.id, info)
+
     @staticmethod
     def _headers(registration: NodeRegistration) -> dict[str, str]:
         headers = version_headers()
         if registration.token:
             headers["Authorization"] = f"Bearer {registration.token}"
         return headers
+
+
+def _another_certificate(node: Node, error: aiohttp.ServerFingerprintMismatch) -> Refused:
+    name = node.registration.hostname or node.id
+    return Refused(
+        f"{why(error)}: {name} was installed anew, or somebody else answers in its place. If you "
+        f"know that it is right, `rbee hive start {name}` looks at it over SSH and takes it up",
+        code="FORBIDDEN",
+    )
 
 
 def _as_it_is(_: str, info: WorkerInfo) -> WorkerInfo:

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 
 from rbee_agent import __version__
+from rbee_agent.contracts.routes import QUEEN_TLS_PORT
 from rbee_agent.errors import Conflict
 from rbee_agent.http.capacity import most_requests, raise_file_limit
 from rbee_agent.http.server import Server
@@ -19,9 +21,11 @@ from rbee_agent.queen.service import Queen, QueenOptions
 from rbee_agent.queen.statics import parse
 from rbee_agent.runtime.files import read_json, write_atomic
 from rbee_agent.runtime.processes import Identity
+from rbee_agent.security.certificate import own_certificate
 from rbee_agent.settings.config import QueenSettings
 from rbee_agent.settings.places import Places
 from rbee_agent.settings.secret import Secret
+from rbee_agent.wire.addresses import listen_address, url_of
 
 CHOOSE_PORT = "queen-rbee --port N, RBEE_QUEEN_PORT or queen.port in config.toml"
 
@@ -52,8 +56,11 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
     server = Server(app, shutdown_timeout=1.0)
     try:
         await server.start(settings.host, settings.port, choose=CHOOSE_PORT)
+        if settings.listen is not None:
+            await _open_port(queen, server, settings.listen)
     except BaseException:
         await queen.close()
+        await server.close()
         raise
     url = f"http://{_url_host(settings.host)}:{server.port}"
     _write_record(places, url)
@@ -63,6 +70,24 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
     finally:
         _remove_record(places)
         await server.close()
+
+
+async def _open_port(queen: Queen, server: Server, said: str) -> None:
+    """Listen where hives send their heartbeats, with TLS.
+
+    Raises:
+        Conflict, Refused: the port is taken, or the address is none.
+    """
+    what = "queen.listen"
+    host, port = listen_address(said, port=QUEEN_TLS_PORT, what=what)
+    names = (host, socket.gethostname())
+    file = queen.options.places.state / "queen-certificate.pem"
+    own = await asyncio.to_thread(own_certificate, file, names)
+    found = await server.open_port(
+        host, port, choose="queen-rbee --listen ADDRESS:PORT", tls=own.for_server()
+    )
+    queen.hosts.listen, queen.hosts.certificate = url_of("https", host, found), own.fingerprint
+    logs.get("queen").info("listening", url=queen.hosts.listen, certificate=own.fingerprint)
 
 
 def refuse_second(places: Places) -> None:
@@ -110,8 +135,6 @@ def _remove_record(places: Places) -> None:
 
 def _names(settings: QueenSettings) -> list[str]:
     """By which names callers may call her beside loopback ones."""
-    import socket
-
     name = socket.gethostname()
     return [settings.host, name, name.partition(".")[0], socket.getfqdn()]
 

@@ -14,6 +14,7 @@ def node_info(node: Node) -> NodeInfo:
     """A node as the API shows it, typed."""
     update: dict[str, Any] = {
         "state": node.shown_state,
+        "name": node.registration.hostname,
         "reason": node.reason,
         "models": sorted(node.models),
         "devices": node.devices,

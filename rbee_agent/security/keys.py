@@ -25,6 +25,8 @@ class Identity:
 
     id: str
     roles: frozenset[Role]
+    node: str | None = None
+    """The hive that it is: it speaks for this node and for no other."""
 
     @property
     def admin(self) -> bool:

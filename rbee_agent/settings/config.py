@@ -31,6 +31,8 @@ class QueenSettings(_Section):
     port: int = Field(QUEEN_PORT, ge=0, le=65535)
     url: str | None = None
     """Where the keeper finds the queen; None: the one this user runs, else host and port."""
+    listen: str | None = None
+    """ADDRESS[:PORT] of a further port, with TLS: for hives that send heartbeats."""
     token: str | None = None
     queue_limit: int = Field(256, ge=1, le=1_000_000)
     queue_policy: Literal["reject", "drop-lru"] = "reject"
@@ -48,8 +50,12 @@ class HiveSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(HIVE_PORT, ge=0, le=65535)
+    listen: str | None = None
+    """ADDRESS[:PORT] of a further port, with TLS: for a queen who does not come by SSH."""
     queen: str | None = None
-    """A queen to register with (only where hives reach the queen, not the other way round)."""
+    """A queen to register with and to send heartbeats to: https, or on this machine."""
+    queen_certificate: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the only certificate that she may show; None: one that the system trusts."""
     worker_port_first: int = Field(WORKER_PORT_FIRST, ge=1, le=65535)
     keep_disk_free: int = Field(5 * 1024**3, ge=0)
     labels: dict[str, str] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import asyncssh
 
 from rbee_agent.contracts.hosts import Hop, LinkState
 from rbee_agent.errors import RbeeError
+from rbee_agent.runtime.round_trip import round_trip
 from rbee_agent.ssh.connect import connect
 from rbee_agent.ssh.forward import LocalEnd
 from rbee_agent.ssh.target import Target, of_hop
@@ -30,9 +30,6 @@ REFUSED_S = 30.0
 KEEPALIVE_S = 3.0
 KEEPALIVE_COUNT = 3
 DIAL_S = 5.0
-_TCPI_RTT = 68
-"""Where `struct tcp_info` has the round trip in µs: behind 8 bytes and 15 numbers of 4."""
-
 OnState = Callable[[str, LinkState, str | None], None]
 """Told each change of a host's connection: name, state, reason."""
 
@@ -134,7 +131,7 @@ class Tunnel:
 
     def round_trip(self) -> float:
         """Seconds to the host and back, as the system measures them; 0 where it does not say."""
-        return sum(_round_trip(connection) for connection in self._connections)
+        return sum(round_trip(each.get_extra_info("socket")) for each in self._connections)
 
     def hurry(self) -> None:
         """Try again now rather than when patience ends."""
@@ -214,18 +211,6 @@ class Tunnel:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._on_state(self.name, state, reason)
-
-
-def _round_trip(connection: asyncssh.SSHClientConnection) -> float:
-    """Linux's smoothed round trip of a connection's TCP, in seconds."""
-    plug = connection.get_extra_info("socket")
-    if plug is None or not hasattr(socket, "TCP_INFO"):
-        return 0.0
-    try:
-        told = plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCPI_RTT + 4)
-    except OSError:
-        return 0.0
-    return int.from_bytes(told[_TCPI_RTT:], sys.byteorder) / 1e6
 
 
 class _Listener:

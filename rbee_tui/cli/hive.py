@@ -61,14 +61,14 @@ def rm(ctx: typer.Context, host: Host, yes: Yes = False) -> None:
 async def _rm(session: sessions.Session, host: str) -> None:
     from rbee_agent.errors import NotFound, Unreachable
     from rbee_tui.cli.worker import node_named
-    from rbee_tui.fleet import hosts_file
+    from rbee_tui.fleet import hosts_file, link
 
     path = session.places.hosts_file
     entry = hosts_file.read(path).get(host)
     try:
         async with session.queen() as queen:
             if entry is not None:
-                await queen.raw("DELETE", f"/v2/hosts/{host}")
+                await link.remove(queen, entry)
             else:
                 await queen.remove_node(await node_named(queen, host) or host)
     except (NotFound, Unreachable) as error:

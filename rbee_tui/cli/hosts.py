@@ -43,6 +43,13 @@ def add(
     hive_port: Annotated[
         int, typer.Option("--hive-port", min=1, max=65535, help="Its hive's port.")
     ] = HIVE_PORT,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS[:PORT]",
+            help="Have its hive open this port, with TLS, for the queen; none: by SSH again.",
+        ),
+    ] = None,
     backend: Annotated[
         str | None, typer.Option(help="cpu, cuda, rocm, vulkan or metal; else what is found.")
     ] = None,
@@ -67,6 +74,7 @@ def add(
 
     $ rbee hive add gpu-1
     $ rbee hive add ada@10.0.0.5 --install
+    $ rbee hive add gpu-2 --install --listen 10.0.0.6
     """
     from rbee_tui.cli.hosts_add import Wanted, add_host
     from rbee_tui.fleet.hosts_file import Host
@@ -81,6 +89,7 @@ def add(
         identity=str(identity.expanduser()) if identity else None,
         python=python,
         hive_port=hive_port,
+        listen=_listen(listen),
         backend=backend,
         region=region,
         labels=_labels(label or []),
@@ -244,6 +253,17 @@ def doctor(ctx: typer.Context, names: Names = None, all: All = False, json: Json
 
 def _mark(ok: bool, advice: bool) -> str:
     return "ok" if ok else "note" if advice else "FAIL"
+
+
+def _listen(said: str | None) -> str | None:
+    """Refuse an address that no port could be opened on."""
+    from rbee_agent.contracts.routes import HIVE_TLS_PORT
+    from rbee_agent.wire.addresses import listen_address
+    from rbee_tui.fleet.hosts_file import NO_PORT
+
+    if said not in (None, NO_PORT):
+        listen_address(str(said), port=HIVE_TLS_PORT, what="--listen")
+    return said
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:

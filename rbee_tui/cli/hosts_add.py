@@ -47,7 +47,8 @@ async def add_host(session: Session, host: Host, wanted: Wanted) -> Host:
         python = await remote.python()
     hosts_file.put(path, host)
     emit(f"{host.name} is known: {resolve(host.target)}, {python}; host key pinned")
-    if known is not None and known.node_id is not None and known.target != host.target:
+    moved = known is not None and (known.target, known.listen) != (host.target, host.listen)
+    if known is not None and known.node_id is not None and moved:
         note(f"the queen still goes the old way to it: `rbee hive start {host.name}` tells her")
     return host
 

@@ -16,7 +16,7 @@ from rbee_tui.cli.output import emit, emit_json, note, table
 from rbee_tui.cli.session import Session
 from rbee_tui.fleet import hosts_file, link
 from rbee_tui.fleet.doctor import Finding, examine
-from rbee_tui.fleet.hosts_file import Host
+from rbee_tui.fleet.hosts_file import NO_PORT, Host
 from rbee_tui.fleet.install import Package, from_source, install
 from rbee_tui.fleet.many import AT_A_TIME, Outcome, on_each
 from rbee_tui.fleet.remote import Remote
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from rbee_agent.client.queen import QueenClient
 
 _FOLLOW_S = 365 * 24 * 3600.0
+_PORT = ("listen", "queen", "queen_certificate")
 Result = dict[str, Any]
+Port = dict[str, str | None]
 
 
 async def do(
@@ -95,8 +97,13 @@ class Run:
     async def start(self, remote: Remote) -> Result:
         """Start the hive, remember who it is, tell the queen."""
         remote.tell("starting the hive")
-        env = {"RBEE_HIVE_PORT": str(remote.host.hive_port)}
+        port = await self._port(remote.host)
+        env = {"RBEE_HIVE_PORT": str(remote.host.hive_port)} | _environment(port)
         record = await remote.start("hive", env)
+        if remote.host.listen is not None and record["already"] and port != _port_of(record):
+            remote.tell("starting the hive anew: it listens elsewhere")
+            await remote.stop("hive")
+            record = await remote.start("hive", env)
         result: Result = {
             "url": record["url"],
             "node_id": record.get("node_id"),
@@ -138,6 +145,19 @@ class Run:
             remote.tell(f"kept the model {path} (--purge-models removes it)", lasting=True)
         return {"state": "removed", "kept_models": kept}
 
+    async def _port(self, host: Host) -> Port:
+        """What a host's hive opens, and the queen that it sends heartbeats to."""
+        if host.listen in (None, NO_PORT):
+            return {}
+        queen = await self._queen.queen_key() if self._queen is not None else None
+        if queen is None or queen.listen is None:
+            return {"listen": host.listen}
+        return {
+            "listen": host.listen,
+            "queen": queen.listen,
+            "queen_certificate": queen.certificate,
+        }
+
     async def _install(self, remote: Remote) -> Result:
         url = self._options.get("from_git") or remote.host.from_git
         if url:
@@ -153,6 +173,15 @@ class Run:
             offline=bool(self._options.get("offline")),
             index=self._options.get("index"),
         )
+
+
+def _environment(port: Port) -> dict[str, str]:
+    return {f"RBEE_HIVE_{name.upper()}": value for name, value in port.items() if value}
+
+
+def _port_of(record: Result) -> Port:
+    """What a running hive opened, and whom it sends heartbeats to."""
+    return {name: record[name] for name in _PORT if record.get(name)}
 
 
 async def examine_hosts(session: Session, names: list[str]) -> dict[str, list[Finding]]:

@@ -94,7 +94,7 @@ async def _spawn(
 
 
 async def node_named(queen: QueenClient, name: str | None) -> str | None:
-    """The id of the host that is called so by id or host name.
+    """The id of the host that is called so: by id, by itself, or by the operator.
 
     Raises:
         NotFound: there is none; the error names those there are.
@@ -105,12 +105,8 @@ async def node_named(queen: QueenClient, name: str | None) -> str | None:
         return None
     nodes = await queen.nodes()
     for node in nodes:
-        if name in (node.id, node.hostname):
+        if name in (node.id, node.name, node.hostname):
             return str(node.id)
-    # A host that is reached by SSH is called as the operator added it, too.
-    for host in await queen.hosts():
-        if host.name == name:
-            return host.node_id
     there = ", ".join(node.hostname or node.id for node in nodes) or "none"
     raise NotFound(f"no host {name}; there are: {there}")
 

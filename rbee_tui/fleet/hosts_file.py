@@ -20,6 +20,8 @@ from rbee_agent.errors import Conflict, NotFound, Refused
 from rbee_agent.runtime.files import write_atomic
 from rbee_agent.ssh.target import Target
 
+NO_PORT = "none"
+"""What `listen` says where a hive is to close its port again."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HEADER = re.compile(r"^\[hosts\.(?P<name>\"[^\"]+\"|[A-Za-z0-9_-]+)(?P<sub>\.[^\]]+)?\]\s*(#.*)?$")
 
@@ -39,6 +41,9 @@ class Host:
     python: str | None = None
     """The Python that rbee is installed with there."""
     hive_port: int = HIVE_PORT
+    listen: str | None = None
+    """ADDRESS[:PORT] that its hive opens, with TLS, and the queen calls instead of coming by SSH;
+    ``none`` closes it again."""
     backend: str | None = None
     """What llama.cpp is compiled for; None: what the doctor finds."""
     from_git: str | None = None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rbee_agent.contracts.hosts import Hop, HostRegistration, QueenKey
+from rbee_agent.contracts.nodes import NodeRegistration
 from rbee_agent.errors import NotFound, RbeeError, Refused
 from rbee_agent.ssh import host_key, own_key
 from rbee_agent.ssh.dial import resolve
@@ -26,6 +27,8 @@ async def introduce(queen: QueenClient, remote: Remote, record: dict[str, Any]) 
         RbeeError: the queen, the host or a host on the way refused; says which.
     """
     host = remote.host
+    if record.get("certificate"):
+        return await _by_its_port(queen, remote, record)
     key = await queen.queen_key()
     comment = f"rbee-queen-{key.id}"
     ports = own_key.agent_ports(host.hive_port)
@@ -48,12 +51,46 @@ async def introduce(queen: QueenClient, remote: Remote, record: dict[str, Any]) 
     return registration.node_id
 
 
+async def _by_its_port(queen: QueenClient, remote: Remote, record: dict[str, Any]) -> str:
+    """Tell the queen of a hive that listens, with the certificate that was seen over SSH."""
+    host = remote.host
+    if any(known.name == host.name for known in await queen.hosts()):
+        await forget(queen, remote)
+    remote.tell("telling the queen")
+    node_id = str(record["node_id"])
+    await queen.register_node(
+        NodeRegistration(
+            node_id=node_id,
+            url=str(record["queen_url"]),
+            token=str(record["token"]),
+            certificate=str(record["certificate"]),
+            hostname=host.name,
+            version=record.get("version"),
+            labels=host.labels,
+            region=host.region,
+        )
+    )
+    return node_id
+
+
+async def remove(queen: QueenClient, host: Host) -> bool:
+    """Take a host off the queen's list, however she reaches it; whether she knew it."""
+    try:
+        await queen.remove_host(host.name)
+    except NotFound:
+        if host.node_id is None:
+            return False
+        try:
+            await queen.remove_node(host.node_id)
+        except NotFound:
+            return False
+    return True
+
+
 async def forget(queen: QueenClient, remote: Remote) -> None:
     """Take the queen's key off the host, and the host off her list."""
     key = await queen.queen_key()
-    try:
-        await queen.remove_host(remote.host.name)
-    except NotFound:
+    if not await remove(queen, remote.host):
         remote.tell("the queen did not know it", lasting=True)
     comment = f"rbee-queen-{key.id}"
     await remote.forbid_key(comment)

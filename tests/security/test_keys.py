@@ -6,11 +6,12 @@ import pytest
 
 from rbee_agent.contracts.keys import Role
 from rbee_agent.errors import Conflict, NotFound, Refused
-from rbee_agent.security.access import Access, check_bind, is_loopback
+from rbee_agent.security.access import Access, check_bind
 from rbee_agent.security.keys import KeyRing
 from rbee_agent.settings.secret import Secret
 from rbee_agent.store.sqlite import SqliteStore
 from rbee_agent.testing.clock import FakeClock
+from rbee_agent.wire.addresses import is_loopback
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ def serve(args: argparse.Namespace) -> int:
 
     logs.configure(level=args.log_level)
     places = Places.of_user()
-    flags = {"hive.host": args.host, "hive.port": args.port, "hive.queen": args.queen}
+    flags = {"hive.host": args.host, "hive.port": args.port, "hive.listen": args.listen}
+    flags |= {"hive.queen": args.queen, "hive.queen_certificate": args.queen_certificate}
     settings = load(places.config_file, flags=flags).settings
     hive = Hive(places, settings, SystemClock())
 

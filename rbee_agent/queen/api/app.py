@@ -74,7 +74,12 @@ def guarded(route: Route) -> Handler:
         if token is None and placeholder:
             # Anthropic's clients send their key so.
             token = request.headers.get("X-Api-Key")
-        set_who(request, queen.access.authorize(token, roles, placeholder=placeholder))
+        who = queen.links.hive_with(token) if route.by_hives and token is not None else None
+        set_who(
+            request,
+            who
+            or queen.access.authorize(token, roles, placeholder=placeholder, secure=request.secure),
+        )
         if not queen.ready:
             raise Unavailable("the queen is starting", retry_after_ms=200)
         return await handler(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from urllib.parse import urlsplit
 
@@ -9,10 +10,10 @@ from aiohttp import web
 
 from rbee_agent.contracts.events import Change, TapChunk
 from rbee_agent.contracts.ids import is_slug
-from rbee_agent.contracts.nodes import NodeInfo, NodeRegistration, Telemetry
+from rbee_agent.contracts.nodes import Heartbeat, NodeInfo, NodeRegistration
 from rbee_agent.contracts.pools import Deployment, DeploymentRequest
 from rbee_agent.contracts.workers import WorkerInfo, WorkerReady
-from rbee_agent.errors import InvalidParams, NotFound
+from rbee_agent.errors import InvalidParams, NotFound, Refused
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.http.sse import SseWriter
@@ -20,8 +21,11 @@ from rbee_agent.queen.api.routes import ADMIN, NODE, READ, Route, queen_of, who_
 from rbee_agent.queen.fleet import Node
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.views import node_info, worker_info
+from rbee_agent.security.keys import Identity
+from rbee_agent.wire.addresses import check_peer_url
 
 MAX_BODY = 1024 * 1024
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 async def register_node(request: web.Request) -> web.Response:
@@ -31,7 +35,7 @@ async def register_node(request: web.Request) -> web.Response:
     registration = NodeRegistration.read(body)
     _check_registration(registration)
     registration = registration.model_copy(update={"url": registration.url.rstrip("/")})
-    await queen.register_node(registration)
+    await queen.register_node(_allowed(queen.registry, who_of(request), registration))
     node = queen.registry.nodes[registration.node_id]
     return json_response(node_info(node).dump())
 
@@ -39,11 +43,10 @@ async def register_node(request: web.Request) -> web.Response:
 async def heartbeat(request: web.Request) -> web.Response:
     """A hive that reaches us says that it lives, and its figures."""
     queen = queen_of(request)
+    _for_itself(who_of(request), request.match_info["id"])
     node = _node(queen.registry, request.match_info["id"])
     body = await read_json_object(request, max_bytes=MAX_BODY)
-    queen.registry.sign_of_life(node)
-    if body:
-        queen.registry.apply_telemetry(node, Telemetry.read({"node_id": node.id, **body}))
+    queen.links.heard(node, Heartbeat.read({"node_id": node.id, **body}) if body else None)
     return web.Response(status=204)
 
 
@@ -157,11 +160,51 @@ def _check_registration(registration: NodeRegistration) -> None:
         wrong.append(_violation("node_id", "1 to 128 of A-Z a-z 0-9 . _ -"))
     if not _is_url(registration.url):
         wrong.append(_violation("url", "must be an http(s) URL"))
+    else:
+        try:
+            check_peer_url(registration.url, what="url")
+        except Refused as error:
+            wrong.append(_violation("url", error.message))
+    if not _FINGERPRINT.fullmatch(registration.certificate or "0" * 64):
+        wrong.append(_violation("certificate", "a SHA-256 in hex"))
     token = registration.token or ""
     if not (token.isascii() and token.isprintable()) or " " in token:
         wrong.append(_violation("token", "printable ASCII without blanks"))
     if wrong:
         raise InvalidParams(wrong)
+
+
+def _allowed(registry: Registry, who: Identity, registration: NodeRegistration) -> NodeRegistration:
+    """What becomes of a registration: whoever is no admin changes the address alone.
+
+    Raises:
+        Refused: it is another hive's, or shows another certificate or token than the known ones.
+    """
+    if who.admin:
+        return registration
+    _for_itself(who, registration.node_id)
+    node = registry.nodes.get(registration.node_id)
+    if node is None:
+        return registration
+    known = node.registration
+    same = known.token == registration.token and known.certificate == registration.certificate
+    if not same:
+        raise Refused(
+            f"{registration.node_id} is known with another token or certificate; if it was "
+            "installed anew, `rbee hive start` introduces it",
+            code="FORBIDDEN",
+        )
+    return known.model_copy(update={"url": registration.url, "version": registration.version})
+
+
+def _for_itself(who: Identity, node_id: str) -> None:
+    """Let a hive that shows its own token speak for no other.
+
+    Raises:
+        Refused: it tried.
+    """
+    if who.node is not None and who.node != node_id:
+        raise Refused("a hive's token speaks for that hive alone", code="FORBIDDEN")
 
 
 def _is_url(text: str) -> bool:
@@ -200,6 +243,7 @@ ROUTES = [
         "Know a hive",
         body=NodeRegistration,
         answer=NodeInfo,
+        by_hives=True,
         errors=(400, 401, 403, 413, 415, 503),
     ),
     Route(
@@ -208,8 +252,9 @@ ROUTES = [
         heartbeat,
         NODE,
         "A hive's sign of life",
-        body=dict,
+        body=Heartbeat,
         status=204,
+        by_hives=True,
         errors=(400, 401, 403, 404, 413, 415),
     ),
     Route("GET", "/v2/nodes", nodes, READ, "Every host", answer=NodeInfo, many="nodes"),
