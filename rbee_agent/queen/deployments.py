@@ -1,4 +1,4 @@
-"""Deployments: wishes for workers that the queen keeps true; owner of the wishes.
+"""Deployments: wishes for workers that the queen keeps true.
 
 One loop compares what is wished with what is there, whenever either changes. It never restarts a
 crashed worker: its hive does that, and reports when.
@@ -21,21 +21,22 @@ from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.fit import Choice
 from rbee_agent.queen.fleet import Node, Worker
-from rbee_agent.queen.guard import guarded
+from rbee_agent.queen.guard import begin, guarded
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.orders import Orders
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.queue import is_special
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.room import Room
+from rbee_agent.queen.setbacks import Setbacks
 from rbee_agent.queen.task import Task
 from rbee_agent.queen.tasks import Tasks
+from rbee_agent.queen.wishes import Wishes
 from rbee_agent.runtime.clock import Clock
 from rbee_agent.store.base import Store
 
-KIND = "deployment"
-RETRY_FIRST_S = 1.0
-RETRY_MOST_S = 30.0
+ON_DEMAND_TRIES = 5
+"""So often what tasks need is tried before they end with the reason."""
 SETTLE_S = 5.0
 """A queen that restarts waits so long for the hives she knows before she spawns anything."""
 
@@ -60,10 +61,10 @@ class Deployments:
         new_id: IdFactory,
         idle_unload_s: float,
     ) -> None:
-        self.wishes: dict[str, Deployment] = {}
+        self.wishes = Wishes(store, feed)
+        self.setbacks = Setbacks()
         self.on_news: Callable[[str], None] = _nobody
         """Tasks that wait for this model should be looked at again."""
-        self._store = store
         self._feed = feed
         self._registry = registry
         self._links = links
@@ -77,22 +78,16 @@ class Deployments:
         self.idle_limits: dict[str, float] = {}
         """Seconds after which a model is unloaded, where its last caller said so; by model."""
         self._news = asyncio.Event()
-        self.failures: dict[str, RbeeError] = {}
-        """Why the last attempt to fulfil a wish failed, by its id."""
         self._busy: set[str] = set()
-        self._retry_at: dict[str, float] = {}
-        self._retries: dict[str, int] = {}
         self._group: asyncio.TaskGroup | None = None
         self._settled = False
         self._log = logs.get("deployments")
         registry.on_change = self._news.set
-        feed.source("deployment", self._data)
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Read the wishes and begin to fulfil them."""
         self._group = group
-        for wish_id, value in (await self._store.documents(KIND)).items():
-            self.wishes[wish_id] = Deployment.read_json(value)
+        await self.wishes.load()
         group.create_task(self._run(), name="deployments")
 
     def stop(self) -> None:
@@ -115,7 +110,7 @@ class Deployments:
             created_at=self._clock.utc(),
             **request.model_dump(),
         )
-        await self._keep(wish)
+        await self.wishes.keep(wish)
         self._feed.narrate(
             f"{wish.replicas} worker(s) of {wish.model} are "
             + ("needed by a task" if on_demand else "wished for"),
@@ -136,7 +131,7 @@ class Deployments:
         if wish is None and worker is None:
             raise NotFound(f"no worker or deployment {id}; `rbee worker ls` lists them")
         if wish is None:
-            wish = next((w for w in self.wishes.values() if id in w.worker_ids), None)
+            wish = self.wishes.behind(id)
         others = [
             name
             for name in (wish.worker_ids if wish is not None else ())
@@ -148,9 +143,7 @@ class Deployments:
             return
         if wish is not None:
             left = [other for other in wish.worker_ids if other != id]
-            await self._keep(
-                wish.model_copy(update={"worker_ids": left, "replicas": max(1, len(left))})
-            )
+            await self.wishes.keep(wish, worker_ids=left, replicas=max(1, len(left)))
         await self._orders.stop([id])
 
     def keep_alive(self, model: str, seconds: float | None) -> None:
@@ -172,7 +165,7 @@ class Deployments:
         """A task waits for what no worker can give: have one started, and say how that goes."""
         if not self._settled:
             return "the queen has just started and waits for her hosts to report"
-        mine = self._of(task.model)
+        mine = self.wishes.of_model(task.model)
         if any(_able(wish, task) for wish in mine):
             return preparation.sentence(task.model, mine, self._registry)
         index = self._registry.index(task.model)
@@ -182,15 +175,12 @@ class Deployments:
             return None
         if self._group is not None and task.model not in self._busy:
             self._busy.add(task.model)
-            self._group.create_task(guarded(self._on_demand(task), f"on demand {task.model}"))
+            begin(self._group, self._on_demand(task), f"on demand {task.model}")
         return f"a worker of {task.model} is being started"
 
     def steps(self, model: str) -> list[dict[str, Any]]:
         """What is under way to have a model served."""
-        return preparation.steps(model, self._of(model), self._registry)
-
-    def _of(self, model: str) -> list[Deployment]:
-        return [wish for wish in self.wishes.values() if wish.model == model]
+        return preparation.steps(model, self.wishes.of_model(model), self._registry)
 
     async def _on_demand(self, task: Task) -> None:
         try:
@@ -208,12 +198,13 @@ class Deployments:
         self._settled = True
         while True:
             self._news.clear()
-            for wish in list(self.wishes.values()):
+            began = self._clock.monotonic()
+            for wish in self.wishes:
                 if wish.id not in self._busy:
                     await guarded(self._look_at(wish), f"deployment {wish.id}")
             for model in self._tasks.queue.models():
                 self.on_news(model)
-            due = min(self._retry_at.values(), default=None)
+            due = self.setbacks.next_at(began)
             wait = 30.0 if due is None else max(0.05, due - self._clock.monotonic())
             try:
                 async with asyncio.timeout(min(wait, self._idle_check())):
@@ -232,18 +223,18 @@ class Deployments:
         problem = self._why_hopeless(hopeless[0]) if hopeless else None if present else wish.problem
         seen = {"worker_ids": present, "problem": problem}
         if wish.model_copy(update=seen) != wish:
-            wish = await self._keep(wish.model_copy(update=seen))
+            wish = await self.wishes.keep(wish, **seen)
             if self.wishes.get(wish.id) is not wish:
                 return  # it was withdrawn or changed while that was written
         if hopeless and len(hopeless) == len(present) and wish.on_demand:
             await self._give_up(
-                wish, RbeeError(problem or "", code="POOL_UNAVAILABLE", retry_after_ms=30_000)
+                wish, RbeeError(problem or "", code="REPLICA_EXHAUSTED", retry_after_ms=30_000)
             )
             return
         if wish.on_demand and await self._unload_idle(wish):
             return
         live = [name for name in present if self._lives(name)]
-        due = self._retry_at.get(wish.id, 0.0) <= self._clock.monotonic()
+        due = self.setbacks.due(wish.id, self._clock.monotonic())
         if len(live) < wish.replicas and due:
             self._fulfil(wish)
         elif len(live) > wish.replicas:
@@ -261,7 +252,7 @@ class Deployments:
             return
         self._feed.narrate(f"{', '.join(extra)} of {wish.model} is one too many and is stopped")
         left = [name for name in wish.worker_ids if name not in extra]
-        await self._keep(wish.model_copy(update={"worker_ids": left}))
+        await self.wishes.keep(wish, worker_ids=left)
         await self._orders.stop(extra)
 
     def _known(self, worker_id: str) -> bool:
@@ -297,13 +288,12 @@ class Deployments:
         if self._group is None:
             return
         self._busy.add(wish.id)
-        self._retry_at.pop(wish.id, None)
-        self._group.create_task(guarded(self._spawn(wish), f"spawn for {wish.id}"))
+        begin(self._group, self._spawn(wish), f"spawn for {wish.id}")
 
     async def _spawn(self, wish: Deployment) -> None:
         """Have one worker more of a wish."""
         try:
-            choice = await self._room.choose(wish, self.wishes.values())
+            choice = await self._room.choose(wish, self.wishes)
             await self._evict(choice)
             if wish.model not in choice.node.models:
                 await self.fetch(choice.node, wish.model)
@@ -312,16 +302,10 @@ class Deployments:
             if current is None:
                 await self._orders.stop([info.id])
                 return
-            await self._keep(
-                current.model_copy(
-                    update={"worker_ids": [*current.worker_ids, info.id], "problem": None}
-                )
-            )
-            self._retries.pop(wish.id, None)
-            self.failures.pop(wish.id, None)
+            workers = [*current.worker_ids, info.id]
+            await self.wishes.keep(current, worker_ids=workers, problem=None)
+            self.setbacks.clear(wish.id)
         except RbeeError as error:
-            if wish.id in self.wishes:
-                self.failures[wish.id] = error
             await self._postpone(wish, error)
         finally:
             self._busy.discard(wish.id)
@@ -338,7 +322,7 @@ class Deployments:
     async def _evict(self, choice: Choice) -> None:
         """End idle on-demand workers, the least recently used first, to make room."""
         for worker_id in choice.evict:
-            wish = next((w for w in self.wishes.values() if worker_id in w.worker_ids), None)
+            wish = self.wishes.behind(worker_id)
             self._feed.narrate(
                 f"worker {worker_id} is unloaded: its memory is needed", noun="worker", id=worker_id
             )
@@ -348,21 +332,17 @@ class Deployments:
 
     async def _postpone(self, wish: Deployment, error: RbeeError) -> None:
         """The wish cannot be fulfilled now: say why, and try again or give up."""
-        if wish.id not in self.wishes:
+        current = self.wishes.get(wish.id)
+        if current is None:
             return
-        tries = self._retries.get(wish.id, 0) + 1
-        self._retries[wish.id] = tries
+        setback = self.setbacks.note(wish.id, error, self._clock.monotonic())
         self._log.warning("cannot spawn", model=wish.model, problem=error.message)
-        current = self.wishes[wish.id]
-        wish = await self._keep(current.model_copy(update={"problem": error.message}))
+        wish = await self.wishes.keep(current, problem=error.message)
         hopeless = not error.retriable and not isinstance(error, Unreachable)
-        if wish.on_demand and (hopeless or tries >= 5):
+        if wish.on_demand and (hopeless or setback.tries >= ON_DEMAND_TRIES):
             await self._give_up(wish, error)
             return
-        self._retry_at[wish.id] = self._clock.monotonic() + min(
-            RETRY_MOST_S, RETRY_FIRST_S * 2 ** (tries - 1)
-        )
-        if tries == 1:
+        if setback.tries == 1:
             self._feed.narrate(
                 f"no worker of {wish.model} yet: {error.message}",
                 level="warning",
@@ -403,37 +383,9 @@ class Deployments:
         await self._orders.stop(wish.worker_ids)
         return True
 
-    async def _keep(self, wish: Deployment) -> Deployment:
-        before = self.wishes.get(wish.id)
-        # Known at once: what is withdrawn while it is written must not come back by its writing.
-        self.wishes[wish.id] = wish
-        try:
-            await self._store.put(KIND, wish.id, wish.dump_json())
-        except RbeeError:
-            if self.wishes.get(wish.id) is wish:
-                del self.wishes[wish.id]
-                if before is not None:
-                    self.wishes[wish.id] = before
-            raise
-        self._feed.changed("deployment", wish.id)
-        return wish
-
     async def _drop(self, wish: Deployment) -> None:
-        kept = self.wishes.pop(wish.id, None)
-        try:
-            await self._store.delete(KIND, wish.id)
-        except RbeeError:
-            if kept is not None:
-                self.wishes[wish.id] = kept
-            raise
-        self._retry_at.pop(wish.id, None)
-        self._retries.pop(wish.id, None)
-        self.failures.pop(wish.id, None)
-        self._feed.changed("deployment", wish.id)
-
-    def _data(self, id: str) -> dict[str, Any] | None:
-        wish = self.wishes.get(id)
-        return None if wish is None else wish.dump()
+        await self.wishes.drop(wish)
+        self.setbacks.clear(wish.id)
 
 
 def _able(wish: Deployment, task: Task) -> bool:

@@ -16,7 +16,7 @@ from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
 from rbee_agent.errors import RbeeError, Unavailable, Unreachable
 from rbee_agent.observe import logs
 from rbee_agent.queen.fleet import Worker
-from rbee_agent.queen.guard import guarded
+from rbee_agent.queen.guard import begin, guarded
 from rbee_agent.queen.placement import Decision, Need, decide, usable_workers
 from rbee_agent.queen.policy import Policy, fleet_data
 from rbee_agent.queen.registry import Registry
@@ -210,7 +210,7 @@ class Dispatcher:
         if runner.cancelled() and unhandled and task.lost_reason and self._group is not None:
             broken = Broken(task.lost_reason, blame=False)
             moving = self._move(task, worker, broken, progressed=False)
-            self._group.create_task(guarded(moving, task.job_id))
+            begin(self._group, moving, task.job_id)
 
     async def _run(self, task: Task, worker: Worker) -> None:
         """One attempt, and what follows from how it ended."""

@@ -45,6 +45,6 @@ def explain_task(
             data["on_time_probability"] = queen.tasks.forecast.on_time(task, now)
         data["preparation"] = queen.deployments.steps(info.model)
         data["deployments"] = [
-            wish.dump() for wish in queen.deployments.wishes.values() if wish.model == info.model
+            wish.dump() for wish in queen.deployments.wishes.of_model(info.model)
         ]
     return data

@@ -19,6 +19,25 @@ async def guarded(work: Coroutine[Any, Any, None], name: str) -> None:
         logs.get("queen").exception("a job failed", job=name)
 
 
+def begin(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> None:
+    """Have `group` run `work`, guarded; where the group ends before it began, nothing is done."""
+    task = group.create_task(guarded(work, name), name=name)
+    task.add_done_callback(lambda _: work.close())
+
+
+def begin_into(
+    group: asyncio.TaskGroup, work: Coroutine[Any, Any, T], future: asyncio.Future[T]
+) -> None:
+    """As `begin`, for work whose result somebody waits for."""
+    task = group.create_task(into(work, future))
+
+    def ended(_: asyncio.Task[None]) -> None:
+        work.close()
+        future.cancel()
+
+    task.add_done_callback(ended)
+
+
 async def into(work: Coroutine[Any, Any, T], future: asyncio.Future[T]) -> None:
     """Run `work`; its result or error goes into the future, if anybody still wants it."""
     try:

@@ -151,7 +151,7 @@ class Pools:
         wish = self._deployments.wishes.get(wish_id)
         if wish is None:
             raise Unavailable("the wish for it was withdrawn")
-        failure = self._deployments.failures.get(wish_id)
+        failure = self._deployments.setbacks.error(wish_id)
         if failure is not None:
             raise failure
         workers = [self._registry.workers.get(worker_id) for worker_id in wish.worker_ids]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -38,9 +39,6 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
         RbeeError: the store cannot be opened.
     """
     refuse_second(places)
-    # The store's thread waits for the interpreter's lock several times a commit: with the usual
-    # 5 ms each, a busy event loop would make every task wait for it.
-    sys.setswitchinterval(0.0005)
     upstream = os.environ.get("RBEE_UPSTREAM_TOKEN")
     queen = await Queen.open(
         QueenOptions(
@@ -53,6 +51,7 @@ async def serve(places: Places, settings: QueenSettings, stop: asyncio.Event) ->
     )
     most = most_requests(raise_file_limit())
     app = make_app(queen, allowed_hosts=_names(settings), most=most)
+    _tune_interpreter()
     server = Server(app, shutdown_timeout=1.0)
     try:
         await server.start(settings.host, settings.port, choose=CHOOSE_PORT)
@@ -88,6 +87,20 @@ async def _open_port(queen: Queen, server: Server, said: str) -> None:
     )
     queen.hosts.listen, queen.hosts.certificate = url_of("https", host, found), own.fingerprint
     logs.get("queen").info("listening", url=queen.hosts.listen, certificate=own.fingerprint)
+
+
+def _tune_interpreter() -> None:
+    """Keep the interpreter's own work from standing still the event loop.
+
+    Call it when all is imported and made.
+    """
+    # The store's thread waits for the interpreter's lock several times a commit: with the usual
+    # 5 ms each, a busy event loop would make every task wait for it.
+    sys.setswitchinterval(0.0005)
+    # A full collection walks every waiting task and every host, for 0.1 s and more, and the usual
+    # thresholds have one for each quarter that they grow by: nearly nothing of ours is in a cycle.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def refuse_second(places: Places) -> None:

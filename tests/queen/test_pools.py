@@ -18,7 +18,7 @@ async def pool_of(caller, hive, model="demo") -> str:
             for w in caller.queen.registry.workers.values()
         )
     )
-    await caller.until(lambda: any(w.worker_ids for w in caller.queen.deployments.wishes.values()))
+    await caller.until(lambda: any(w.worker_ids for w in caller.queen.deployments.wishes))
     return (await caller.http.get("/v2/pools")).json()["pools"][0]["id"]
 
 
@@ -94,5 +94,5 @@ async def test_purge_ends_workers_and_wish(caller, hive):
     pool = await pool_of(caller, hive)
     assert (await caller.http.post(f"/v2/pools/{pool}/purge")).status_code == 202
     await caller.until(lambda: not hive.workers)
-    await caller.until(lambda: not caller.queen.deployments.wishes)
+    await caller.until(lambda: not len(caller.queen.deployments.wishes))
     assert (await caller.http.get("/v2/pools")).json()["pools"] == []

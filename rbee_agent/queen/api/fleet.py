@@ -124,7 +124,7 @@ async def worker_logs(request: web.Request) -> web.Response:
 
 async def deployments(request: web.Request) -> web.Response:
     """The wishes that the queen keeps."""
-    wishes = queen_of(request).deployments.wishes.values()
+    wishes = queen_of(request).deployments.wishes
     return json_response({"deployments": [wish.dump() for wish in wishes]})
 
 

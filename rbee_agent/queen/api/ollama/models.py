@@ -124,8 +124,8 @@ def _size(model: CatalogModel) -> int:
 
 def _until_unload(queen: Queen, worker_id: str, model: str, idle: float) -> float:
     """Seconds until a worker goes if nobody asks for it; years where it stays."""
-    wishes = [wish for wish in queen.deployments.wishes.values() if worker_id in wish.worker_ids]
-    if not any(wish.on_demand for wish in wishes):
+    wish = queen.deployments.wishes.behind(worker_id)
+    if wish is None or not wish.on_demand:
         return _FAR
     entry = queen.catalog.find(model)
     usual = (entry.idle_unload_s if entry else None) or queen.settings.idle_unload_s

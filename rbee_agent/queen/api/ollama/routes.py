@@ -79,10 +79,9 @@ async def _load_or_unload(
     if body.keep_s != 0:
         await load(request, model)
         return json_response(nothing_said(words, "load"))
-    kept = [wish.id for wish in queen.deployments.wishes.values() if wish.model == model]
-    kept = [name for name in kept if not queen.deployments.wishes[name].on_demand]
+    kept = [wish for wish in queen.deployments.wishes.of_model(model) if not wish.on_demand]
     if kept:
-        raise Conflict(f"{model} was wished for and stays; `rbee worker stop {kept[0]}` ends it")
+        raise Conflict(f"{model} was wished for and stays; `rbee worker stop {kept[0].id}` ends it")
     return json_response(nothing_said(words, "unload"))
 
 
