@@ -80,6 +80,12 @@ class Board:
             row.said = now
             note(f"{host}: {text} {detail}".rstrip())
 
+    def drop(self, host: str) -> None:
+        """Show no line of it any more."""
+        self._rows.pop(host, None)
+        if self.live:
+            self._paint()
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
@@ -104,6 +110,7 @@ class Board:
 
     def _wipe(self) -> None:
         if self._painted:
-            self._stream.write(f"\x1b[{self._painted}A\x1b[J")
+            # A key that was pressed stands in front of the cursor, as ^C does.
+            self._stream.write(f"\r\x1b[{self._painted}A\x1b[J")
             self._stream.flush()
             self._painted = 0

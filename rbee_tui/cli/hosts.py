@@ -13,7 +13,7 @@ from rbee_tui.cli import session as sessions
 from rbee_tui.cli.hive import app
 from rbee_tui.cli.lazy import command
 from rbee_tui.cli.options import Json, Yes
-from rbee_tui.cli.output import emit, emit_json, table
+from rbee_tui.cli.output import emit, emit_json, note, table
 
 __all__ = ["app"]
 
@@ -96,9 +96,11 @@ def add(
     )
     session = sessions.of(ctx)
     wanted = Wanted(accept_key=accept_key, copy_key=copy_key, yes=yes)
-    sessions.run(add_host(session, host, wanted))
+    added = sessions.run(add_host(session, host, wanted))
     if install:
         _finish(ctx, "install", [host.name], {"offline": offline, "index": index})
+    elif added.node_id is None:
+        note(f"next: rbee hive install {host.name}")
 
 
 @command(app, "import")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rbee_agent.client.queen import QueenClient
 
 _FOLLOW_S = 365 * 24 * 3600.0
+_GO_ON = ("install", "update", "uninstall")
+"""What may take minutes, and is left half done by whoever presses Ctrl-C."""
 _PORT = ("listen", "queen", "queen_certificate")
 Result = dict[str, Any]
 Port = dict[str, str | None]
@@ -42,11 +44,17 @@ async def do(
     hosts = [hosts_file.one(session.places.hosts_file, name) for name in names]
     async with _maybe_queen(session) as queen:
         run = Run(session, options, queen)
-        if what in ("install", "update"):
-            note("building this rbee's wheel")
-            run.own = await Package.own(session.places.cache / "wheels" / "own")
-        async with Board() as board:
-            outcome = await on_each(hosts, getattr(run, what), board.tell)
+        try:
+            async with Board() as board:
+                if what in ("install", "update"):
+                    board.tell("this machine", "building rbee's wheel")
+                    run.own = await Package.own(session.places.cache / "wheels" / "own")
+                    board.drop("this machine")
+                outcome = await on_each(hosts, getattr(run, what), board.tell)
+        except asyncio.CancelledError:
+            if what in _GO_ON:
+                note(f"what was begun has ended on the hosts, too; `rbee hive {what}` goes on")
+            raise
     _show(outcome, as_json=as_json)
     return outcome.exit_code
 

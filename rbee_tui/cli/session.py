@@ -99,7 +99,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             if not interrupted:
                 raise
-            print("interrupted", file=sys.stderr)
+            # On a terminal ^C stands there already.
+            print("\rinterrupted" if sys.stderr.isatty() else "interrupted", file=sys.stderr)
             raise SystemExit(EXIT_INTERRUPTED) from None
         finally:
             for number in _SIGNALS:

@@ -37,7 +37,9 @@ async def test_on_a_terminal_each_host_has_one_line(capsys: pytest.CaptureFixtur
         board.tell("one", "copying")
         board.tell("gpu-2", "installing")
         board.tell("one", "kept the model", lasting=True)
+        board.tell("here", "building")
+        board.drop("here")
     shown = screen.getvalue()
     assert "one    copying  0 s\ngpu-2  installing  0 s\n" in shown
-    assert shown.endswith("\x1b[2A\x1b[J")
+    assert shown.endswith("\r\x1b[2A\x1b[J")
     assert capsys.readouterr().err == "one: kept the model\n"

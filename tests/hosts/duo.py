@@ -97,6 +97,14 @@ class Duo:
         host = next(h for h in self.hosts if h.name == names[busy["node_id"]])
         return Stream(process, begun, host)
 
+    def answers(self, count: int) -> list[dict[str, Any]]:
+        """The long answer, so many times at once, as documents."""
+        asked = [self._popen(*LONG_ANSWER, "--json") for _ in range(count)]
+        said = [process.communicate(timeout=120) for process in asked]
+        for process, (_, err) in zip(asked, said, strict=True):
+            assert process.returncode == 0, err
+        return [json.loads(out) for out, _ in said]
+
     def nodes(self) -> dict[str, dict[str, Any]]:
         """What the queen thinks of each host."""
         return {n["hostname"]: n for n in self.keeper.document("hive", "ls")["nodes"]}
