@@ -27,6 +27,9 @@ def _find_demo_model() -> Path | None:
     return None if known is None else Path(known.path)
 
 
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # Threads that spin at barriers starve each other where cores are shared, as test machines' are.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # What an example takes says how busy this machine is, not whether the code is right.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rbee_agent.grammar import numbers
@@ -21,12 +20,12 @@ from rbee_agent.grammar.gbnf import (
     Lit,
     Ref,
     alt,
-    code,
     optional,
     rep,
     seq,
 )
-from rbee_agent.grammar.machines import Machine, Or, Range, TooLarge, lengths, machine, word
+from rbee_agent.grammar.letters import Written, add_machine, in_json, plain
+from rbee_agent.grammar.machines import Machine, Or, TooLarge, lengths, machine, word
 from rbee_agent.grammar.merging import conj, fits, member
 from rbee_agent.grammar.patterns import ASCII, TEXT, UnreadablePattern, exactly, pattern
 from rbee_agent.grammar.reading import Reader, meant
@@ -44,7 +43,6 @@ from rbee_agent.grammar.shapes import (
 MAX_RULES = 20_000
 MAX_UNIQUE = 8
 """Values among which different ones can be told apart."""
-_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 _COMMA = seq(Lit(","), Ref("space"))
 _SPACES = alt(Lit(" "), seq(Lit("\n"), rep(Chars("[ \\t]"), 0, 20)))
 
@@ -96,8 +94,8 @@ class Writer:
         if shape.bounds.unbounded and shape.multiple == 1:
             return Ref("integer" if shape.integer else "number")
         if shape.integer:
-            return self._machine(numbers.integers(shape.bounds, shape.multiple), _plain)
-        return self._machine(numbers.decimals(shape.bounds), _plain)
+            return self._machine(numbers.integers(shape.bounds, shape.multiple), plain)
+        return self._machine(numbers.decimals(shape.bounds), plain)
 
     # -- texts ----------------------------------------------------------------------------------
 
@@ -108,9 +106,9 @@ class Writer:
             # Longer texts than llama.cpp counts to are not offered: fewer answers, none wrong.
             most = None if shape.most is None else min(shape.most, MAX_REPEAT)
             return seq(Lit('"'), rep(Ref("char"), shape.least, most), Lit('"'))
-        return seq(Lit('"'), self._machine(_texts(shape), _in_json), Lit('"'))
+        return seq(Lit('"'), self._machine(_texts(shape), in_json), Lit('"'))
 
-    def _machine(self, made: Machine, written: Callable[[Range], Expr]) -> Expr:
+    def _machine(self, made: Machine, written: Written) -> Expr:
         known = self._machines.get(made)
         if known is None:
             known = self._machines[made] = add_machine(self._grammar, made, written, self._prefix)
@@ -263,7 +261,7 @@ class Writer:
             elif isinstance(one, String):
                 free = one == String(implied=one.implied)
                 chosen = keys if free else keys & _texts(one)
-                written.append(seq(Lit('"'), self._machine(chosen, _in_json), Lit('"')))
+                written.append(seq(Lit('"'), self._machine(chosen, in_json), Lit('"')))
         return seq(alt(*written), Lit(":"), Ref("space"), self.value(places))
 
 
@@ -366,29 +364,6 @@ def _pair(name: str, value: Expr) -> Expr:
     return seq(Lit(_dumped(name)), Lit(":"), Ref("space"), value)
 
 
-def add_machine(
-    grammar: Grammar, made: Machine, written: Callable[[Range], Expr], prefix: str
-) -> Expr:
-    """Add one rule for each state of an automaton; returns what stands for its language."""
-    if made.empty:
-        return NEVER
-    names = [grammar.fresh(prefix) for _ in made.edges]
-    for state, row in enumerate(made.edges):
-        options: list[Expr] = []
-        for low, high, target in row:
-            options.append(seq(written((low, high)), Ref(names[target])))
-        if state in made.accepting:
-            options.append(EMPTY)
-        grammar.rules[names[state]] = Alt(tuple(options))
-    return Ref(names[0])
-
-
-def text_up_to(grammar: Grammar, mark: str, prefix: str) -> Expr:
-    """Any text that ends with `mark` and holds it nowhere else."""
-    free = lengths(0, None, TEXT) - pattern(re.escape(mark))
-    return seq(add_machine(grammar, free, _plain, prefix), Lit(mark))
-
-
 def _listed(item: Expr) -> Expr:
     return seq(item, rep(seq(_COMMA, item), 0, None))
 
@@ -411,32 +386,6 @@ def _texts(shape: String) -> Machine:
     if shape.least or shape.most is not None:
         made = made & lengths(shape.least, shape.most, TEXT)
     return made
-
-
-def _plain(letters: Range) -> Expr:
-    """Characters that stand for themselves."""
-    low, high = letters
-    if low == high:
-        return Lit(chr(low))
-    return Chars(f"[{code(low)}-{code(high)}]")
-
-
-def _in_json(letters: Range) -> Expr:
-    """Characters as they stand in a JSON text: some of them escaped."""
-    low, high = letters
-    options: list[Expr] = []
-    for point in range(low, min(high, 0x1F) + 1):
-        options.append(Lit(_SHORT.get(chr(point), f"\\u{point:04x}")))
-    begin = max(low, 0x20)
-    for point in (34, 92):
-        if begin <= point <= high:
-            if begin < point:
-                options.append(_plain((begin, point - 1)))
-            options.append(Lit(_SHORT[chr(point)]))
-            begin = point + 1
-    if begin <= high:
-        options.append(_plain((begin, high)))
-    return alt(*options)
 
 
 def _dumped(value: Any) -> str:

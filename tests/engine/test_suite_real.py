@@ -22,7 +22,7 @@ from tests.grammar.writer import RandomWriter
 LONG = "RBEE_LONG" in os.environ
 EVERY = 1 if LONG else 24
 """A model answers every so many schemas; the grammar is tried with all."""
-MAX_TOKENS = 60
+MAX_TOKENS = 150 if LONG else 60
 pytestmark = [pytest.mark.model, pytest.mark.timeout(7200 if LONG else 400)]
 
 _VALIDATOR = jsonschema.Draft202012Validator

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbee_agent.grammar import Grammar, compile_schema
+from rbee_agent.grammar.gbnf import EMPTY, Alt, Seq
 from rbee_agent.grammar.numbers import Bounds, decimals, integers
 from rbee_agent.grammar.patterns import pattern
 from tests.grammar.writer import RandomWriter
@@ -118,3 +119,23 @@ def test_whatever_is_written_is_valid(schema: dict[str, Any]) -> None:
     for text in texts:
         validator.validate(json.loads(text))
     assert len(texts) > 3
+
+
+def test_a_letter_of_a_pattern_has_few_beginnings() -> None:
+    """llama.cpp tries the whole vocabulary against each: escapes and ranges are put together."""
+    grammar = Grammar()
+    grammar.rules["answer"] = compile_schema(
+        {"type": "string", "pattern": "\\wcole"}, grammar, field="f", prefix="s"
+    )
+    states = [
+        rule
+        for rule in grammar.rules.values()
+        if isinstance(rule, Alt)
+        and EMPTY not in rule.options
+        and all(isinstance(option, Seq) for option in rule.options)
+    ]
+    assert len(states) == len("wcole")
+    for rule in states:
+        # One class and one escape for each of the states that may follow.
+        followers = {option.parts[-1] for option in rule.options if isinstance(option, Seq)}
+        assert len(rule.options) == len(followers) <= 4
