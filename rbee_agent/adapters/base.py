@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from rbee_agent.contracts.tasks import Message
-from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
+from rbee_agent.contracts.workers import ExecuteRequest, TemplateRequest, WorkerHealth
 from rbee_agent.settings.secret import Secret
 from rbee_agent.wire.sse import ServerEvent
 
@@ -97,9 +96,7 @@ class TextAdapter(Adapter, Protocol):
             RbeeError, Unreachable: as `tokenize`.
         """
 
-    async def apply_template(
-        self, target: Target, messages: list[Message], tools: list[dict[str, Any]] | None
-    ) -> str:
+    async def apply_template(self, target: Target, asked: TemplateRequest) -> str:
         """The prompt that a conversation becomes.
 
         Raises:

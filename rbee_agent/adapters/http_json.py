@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from rbee_agent.adapters.base import Target
+from rbee_agent.contracts.tasks import ThinkingWish
 from rbee_agent.errors import RbeeError, Unreachable
 from rbee_agent.http.peers import why
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
@@ -81,6 +82,17 @@ class JsonEngine:
             yield _events(response)
         finally:
             response.close()
+
+
+def template_variables(wish: ThinkingWish, given: dict[str, Any] | None) -> dict[str, Any]:
+    """What is wished of the chat template, in the words that such engines have for it."""
+    told: dict[str, Any] = dict(given or {})
+    if wish.thinking is not None:
+        told.setdefault("enable_thinking", wish.thinking)
+    body: dict[str, Any] = {"chat_template_kwargs": told} if told else {}
+    if wish.reasoning_effort is not None:
+        body["reasoning_effort"] = wish.reasoning_effort
+    return body
 
 
 def refusal(status: int, raw: bytes) -> RbeeError:

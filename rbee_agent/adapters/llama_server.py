@@ -14,10 +14,9 @@ from typing import Any
 import aiohttp
 
 from rbee_agent.adapters.base import ModelWords, Resume, Target, Token
-from rbee_agent.adapters.http_json import JsonEngine
+from rbee_agent.adapters.http_json import JsonEngine, template_variables
 from rbee_agent.contracts.frames import AcceptedFrame, EndFrame, ErrorFrame
-from rbee_agent.contracts.tasks import Message
-from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
+from rbee_agent.contracts.workers import ExecuteRequest, TemplateRequest, WorkerHealth
 from rbee_agent.errors import RbeeError
 from rbee_agent.wire.frames import token_frame
 from rbee_agent.wire.sse import ServerEvent
@@ -49,7 +48,15 @@ class LlamaServerAdapter:
             )
         prompt = request.prompt
         if prompt is None:
-            prompt = await self.apply_template(target, request.messages or [], None)
+            prompt = await self.apply_template(
+                target,
+                TemplateRequest(
+                    messages=request.messages or [],
+                    chat_template_kwargs=request.chat_template_kwargs,
+                    thinking=request.thinking,
+                    reasoning_effort=request.reasoning_effort,
+                ),
+            )
         asked = completion_body(prompt, request)
         async with self._engine.stream(target, "/completion", asked) as events:
             yield _translated(events, request)
@@ -93,13 +100,12 @@ class LlamaServerAdapter:
         said = await self._engine.call(target, "POST", "/detokenize", {"tokens": tokens})
         return str(said["content"])
 
-    async def apply_template(
-        self, target: Target, messages: list[Message], tools: list[dict[str, Any]] | None
-    ) -> str:
+    async def apply_template(self, target: Target, asked: TemplateRequest) -> str:
         """As its own route has it."""
-        body: dict[str, Any] = {"messages": [message.dump() for message in messages]}
-        if tools:
-            body["tools"] = tools
+        body: dict[str, Any] = {"messages": [message.dump() for message in asked.messages]}
+        if asked.tools:
+            body["tools"] = asked.tools
+        body |= template_variables(asked, asked.chat_template_kwargs)
         said = await self._engine.call(target, "POST", "/apply-template", body)
         return str(said["prompt"])
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from rbee_agent.adapters.base import Resume, Target
-from rbee_agent.adapters.http_json import JsonEngine
+from rbee_agent.adapters.http_json import JsonEngine, template_variables
 from rbee_agent.adapters.llama_server import embedding_frames
 from rbee_agent.contracts.frames import AcceptedFrame, EndFrame, ErrorFrame
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
@@ -79,6 +79,7 @@ def openai_body(target: Target, request: ExecuteRequest) -> dict[str, Any]:
         body["prompt"] = request.prompt
     else:
         body["messages"] = [message.dump() for message in request.messages or []]
+        body |= template_variables(request, request.chat_template_kwargs)
     if request.max_tokens is not None:
         body["max_tokens"] = request.max_tokens
     if sampling.seed is not None:

@@ -12,8 +12,7 @@ from typing import Any
 import aiohttp
 
 from rbee_agent.adapters.base import ModelWords, Resume, Target, Token
-from rbee_agent.contracts.tasks import Message
-from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
+from rbee_agent.contracts.workers import ExecuteRequest, TemplateRequest, WorkerHealth
 from rbee_agent.errors import Unreachable, from_body
 from rbee_agent.http.peers import pinned, why
 from rbee_agent.wire.sse import ServerEvent, SseDecoder
@@ -104,12 +103,10 @@ class WorkerAdapter:
         """See :class:`rbee_agent.adapters.base.Adapter`."""
         return str((await self._call(target, "POST", "/detokenize", {"tokens": tokens}))["text"])
 
-    async def apply_template(
-        self, target: Target, messages: list[Message], tools: list[dict[str, Any]] | None
-    ) -> str:
+    async def apply_template(self, target: Target, asked: TemplateRequest) -> str:
         """See :class:`rbee_agent.adapters.base.Adapter`."""
-        body = {"messages": [message.dump() for message in messages], "tools": tools}
-        return str((await self._call(target, "POST", "/apply-template", body))["prompt"])
+        said = await self._call(target, "POST", "/apply-template", asked.dump())
+        return str(said["prompt"])
 
     async def words(self, target: Target) -> ModelWords:
         """See :class:`rbee_agent.adapters.base.Adapter`."""

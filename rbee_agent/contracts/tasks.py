@@ -120,6 +120,18 @@ class ToolChoice(Contract):
     parallel: bool = True
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class ThinkingWish(Contract):
+    """Whether the model is to think, where its chat template can be told; and how hard."""
+
+    thinking: bool | None = None
+    """None: as the template has it. True is refused by models that do not think."""
+    reasoning_effort: Effort | None = None
+    """Where a template knows on and off alone: `none` and `minimal` are off, all others on."""
+
+
 class PlacementWish(Contract):
     """Where the caller wants the task to run. Nothing here is silently ignored."""
 
@@ -150,7 +162,7 @@ class Budget(Contract):
     time_ms: int | None = Field(None, ge=1)
 
 
-class TaskRequest(Contract):
+class TaskRequest(ThinkingWish):
     """The body of ``POST /v2/tasks``."""
 
     model: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]

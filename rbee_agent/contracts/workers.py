@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rbee_agent.contracts.base import Contract
-from rbee_agent.contracts.tasks import Message, ResponseFormat, Sampling, ToolChoice
+from rbee_agent.contracts.tasks import Message, ResponseFormat, Sampling, ThinkingWish, ToolChoice
 
 
 class WorkerState(StrEnum):
@@ -41,7 +41,7 @@ class ExactProfile(Contract):
     """Shortcuts proved bit-equal under this profile, such as ``batch:8``."""
 
 
-class ExecuteRequest(Contract):
+class ExecuteRequest(ThinkingWish):
     """The body of a worker's ``POST /execute``."""
 
     job_id: str
@@ -65,6 +65,14 @@ class ExecuteRequest(Contract):
     """Ids whose text the caller already has; the stream goes on behind them."""
     deadline_ms: int | None = None
     """Milliseconds from now that are left."""
+
+
+class TemplateRequest(ThinkingWish):
+    """The body of a worker's ``POST /apply-template``."""
+
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class SpawnRequest(Contract):

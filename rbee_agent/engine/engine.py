@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from rbee_agent.contracts.tasks import Message
-from rbee_agent.contracts.workers import ExactProfile, ExecuteRequest
+from rbee_agent.contracts.workers import ExactProfile, ExecuteRequest, TemplateRequest
 from rbee_agent.engine import devices, memory
 from rbee_agent.engine.builtin_templates import TEMPLATES, template_for
 from rbee_agent.engine.cache import KvCache
@@ -216,16 +215,15 @@ class Engine:
             raise Refused(f"token ids lie between 0 and {size - 1}")
         return b"".join(self.piece(token) for token in tokens).decode(errors="replace")
 
-    def apply_template(
-        self, messages: list[Message], tools: list[dict[str, Any]] | None = None
-    ) -> str:
+    def apply_template(self, asked: TemplateRequest) -> str:
         """The prompt that messages become.
 
         Raises:
             InvalidParams: the template refuses them.
         """
         self._loaded()
-        return self._template.render(messages, tools).text
+        variables = self._template.told(asked, asked.chat_template_kwargs)
+        return self._template.render(asked.messages, asked.tools, variables).text
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token shows (control tokens show none)."""

@@ -66,7 +66,8 @@ def plan_of(request: ExecuteRequest, template: ChatTemplate) -> Plan:
     prompt = None
     if request.messages is not None:
         tools = request.tools if offer.tools else None
-        prompt = template.render(request.messages, tools, request.chat_template_kwargs)
+        variables = template.told(request, request.chat_template_kwargs)
+        prompt = template.render(request.messages, tools, variables)
     rules = answer_grammar(request, offer, prompt)
     grammar = request.grammar if rules is None else rules.text("answer")
     if prompt is None:

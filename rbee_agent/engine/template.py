@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import jinja2.nodes
 import jinja2.parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rbee_agent.contracts.tasks import Message
+from rbee_agent.contracts.tasks import Message, ThinkingWish
+from rbee_agent.engine import thinking
 from rbee_agent.engine.tools import told
 from rbee_agent.engine.tools.calls import short_id
 from rbee_agent.engine.tools.families import style_of, told_style
@@ -66,6 +67,14 @@ class ChatTemplate:
         self.thinks = any(mark in self.source for mark, _ in family.thoughts)
         self._knows_developer = "developer" in self.source
         self._arguments_as_text = self.knows_tools and self._wants_text()
+
+    def told(self, wish: ThinkingWish, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The variables that tell the template whether to think, and those that were given.
+
+        Raises:
+            InvalidParams: it cannot be told.
+        """
+        return thinking.variables(wish, given, self._known, source=self.source, thinks=self.thinks)
 
     def render(
         self,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rbee_agent.errors import InvalidParams
 from rbee_agent.grammar.document import Document
-from rbee_agent.grammar.gbnf import Expr, Grammar
+from rbee_agent.grammar.gbnf import Expr, Grammar, Lit, alt
+from rbee_agent.grammar.letters import add_machine, plain
+from rbee_agent.grammar.machines import TooLarge
+from rbee_agent.grammar.patterns import UnreadablePattern, exactly
 from rbee_agent.grammar.shapes import Unenforceable
 from rbee_agent.grammar.writing import Writer
 
@@ -19,6 +23,29 @@ def schema_grammar(schema: Any, field: str = "json_schema") -> str:
     """
     grammar = Grammar()
     grammar.rules["answer"] = compile_schema(schema, grammar, field=field, prefix="s")
+    return grammar.text("answer")
+
+
+def choice_grammar(texts: Sequence[str]) -> str:
+    """The GBNF of these texts, of which an answer is one."""
+    grammar = Grammar()
+    grammar.rules["answer"] = alt(*map(Lit, texts))
+    return grammar.text("answer")
+
+
+def pattern_grammar(source: str, field: str) -> str:
+    """The GBNF of all texts that are a pattern from start to end.
+
+    Raises:
+        InvalidParams: it holds what no grammar enforces, or is too complicated.
+    """
+    grammar = Grammar()
+    try:
+        grammar.rules["answer"] = add_machine(grammar, exactly(source), plain, "p")
+    except UnreadablePattern as error:
+        raise _refused(field, str(error)) from error
+    except (TooLarge, RecursionError) as error:
+        raise _refused(field, "the pattern is too complicated") from error
     return grammar.text("answer")
 
 

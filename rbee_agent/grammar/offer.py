@@ -10,7 +10,7 @@ from typing import Any
 from rbee_agent.contracts.tasks import ToolChoice
 from rbee_agent.errors import InvalidParams
 
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _tool(tool: dict[str, Any], where: str) -> Tool:
         raise _refused(where, "a tool is {type: function, function: {name, parameters}}")
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise _refused(f"{where}.function.name", "a name is 1 to 64 of A-Z a-z 0-9 _ . -")
+        raise _refused(f"{where}.function.name", "a name is 1 to 128 of A-Z a-z 0-9 _ . -")
     parameters = function.get("parameters")
     if parameters is None:
         parameters = {"type": "object", "properties": {}, "additionalProperties": False}

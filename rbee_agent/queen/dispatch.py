@@ -331,6 +331,8 @@ class Dispatcher:
             tools=request.tools,
             tool_choice=request.tool_choice,
             chat_template_kwargs=request.chat_template_kwargs,
+            thinking=request.thinking,
+            reasoning_effort=request.reasoning_effort,
             resume_token_ids=ids,
             deadline_ms=left,
         )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from pydantic import Field
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.frames import PingFrame
-from rbee_agent.contracts.tasks import Message
-from rbee_agent.contracts.workers import ExecuteRequest
+from rbee_agent.contracts.workers import ExecuteRequest, TemplateRequest
 from rbee_agent.errors import RbeeError, Refused
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import correlate, refuse_web_pages, require
@@ -46,11 +45,6 @@ class _Detokenize(Contract):
 
 class _Embed(Contract):
     inputs: list[str] = Field(min_length=1)
-
-
-class _Template(Contract):
-    messages: list[Message]
-    tools: list[dict[str, Any]] | None = None
 
 
 class _Shutdown(Contract):
@@ -152,9 +146,9 @@ class Routes:
 
     async def apply_template(self, request: web.Request) -> web.Response:
         """Messages to the prompt that the model would read."""
-        body = _Template.read(await read_json_object(request, max_bytes=MAX_BODY))
+        asked = TemplateRequest.read(await read_json_object(request, max_bytes=MAX_BODY))
         engine = self._worker.ready_engine()
-        text = await asyncio.to_thread(engine.apply_template, body.messages, body.tools)
+        text = await asyncio.to_thread(engine.apply_template, asked)
         return json_response({"prompt": text})
 
     async def words(self, _: web.Request) -> web.Response:

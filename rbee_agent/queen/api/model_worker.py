@@ -7,13 +7,12 @@ the model, it is loaded as a task would have it loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
 from rbee_agent.adapters.base import ModelWords, Target, TextAdapter, Token
-from rbee_agent.contracts.tasks import Message, TaskRequest
-from rbee_agent.contracts.workers import WorkerState
+from rbee_agent.contracts.tasks import TaskRequest
+from rbee_agent.contracts.workers import TemplateRequest, WorkerState
 from rbee_agent.errors import RbeeError, Refused, Unavailable
 from rbee_agent.queen.api.call import answering
 from rbee_agent.queen.api.routes import queen_of, who_of
@@ -44,17 +43,17 @@ class ModelWorker:
         """The text that tokens show."""
         return await self.adapter.detokenize(self.target, tokens)
 
-    async def prompt(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> str:
+    async def prompt(self, asked: TemplateRequest) -> str:
         """The prompt that a conversation becomes."""
-        return await self.adapter.apply_template(self.target, messages, tools)
+        return await self.adapter.apply_template(self.target, asked)
 
     async def words(self) -> ModelWords:
         """What the model's file says of chats."""
         return await self.adapter.words(self.target)
 
-    async def count(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> int:
+    async def count(self, asked: TemplateRequest) -> int:
         """How many tokens a conversation is, as the bill will say."""
-        text = await self.prompt(messages, tools)
+        text = await self.prompt(asked)
         plain = await self.tokenize(text)
         # The model's own first token goes in front unless the template has written it.
         begun = await self.tokenize(text[:64], add_special=True)

@@ -158,7 +158,7 @@ async def test_a_conversation_with_tools_reaches_the_worker(client, worker):
         ("chat", {"options": {"temperature": 3}}, "options.temperature"),
         ("chat", {"options": {"num_ctx": 9999}}, "options.num_ctx: demo has 4096"),
         ("chat", {"options": {"colour": 1}}, "options.colour: there is no such field"),
-        ("chat", {"think": "high"}, "think"),
+        ("chat", {"think": "much"}, "think"),
         ("chat", {"truncate": True}, "truncate"),
         ("chat", {"keep_alive": "soon"}, "keep_alive"),
         ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, "see images"),

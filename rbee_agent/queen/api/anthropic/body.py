@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, Message, TaskRequest
+from rbee_agent.contracts.workers import TemplateRequest
 from rbee_agent.queen.api.anthropic.blocks import (
     Texts,
     ThinkingBlock,
@@ -59,20 +60,17 @@ class ToolChoice(Contract):
 
 
 class Thinking(Contract):
-    """Whether the model's thinking is shown."""
+    """Whether the model thinks, and whether that is shown; no budget is held."""
 
-    type: Literal["adaptive", "disabled"]
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: int | None = Field(None, ge=1)
     display: Literal["summarized", "omitted"] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_budget(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("type") == "enabled":
-            raise ValueError(
-                "budget_tokens is not supported: how long a model thinks is its own; "
-                'send {"type": "adaptive"} to be shown what it thinks'
-            )
-        return value
+    @model_validator(mode="after")
+    def _budget_has_its_place(self) -> Thinking:
+        if self.budget_tokens is not None and self.type != "enabled":
+            raise ValueError("budget_tokens belongs to the type enabled")
+        return self
 
 
 class JsonFormat(Contract):
@@ -86,6 +84,7 @@ class OutputConfig(Contract):
     """What the answer must look like."""
 
     format: JsonFormat | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
 
 
 class Metadata(Contract):
@@ -109,10 +108,14 @@ class CountBody(Contract):
         None, description="`any` and `tool` are enforced by a grammar"
     )
     thinking: Thinking | None = Field(
-        None, description="`adaptive` shows thinking (as when not given), `disabled` leaves it out"
+        None,
+        description="`enabled` is refused by models that do not think, its budget is not held; "
+        "`adaptive` is as when not given; `disabled` turns thinking off where the template can be "
+        "told, and leaves it out of the answer",
     )
     output_config: OutputConfig | None = Field(
-        None, description="`format` json_schema, enforced by a grammar; `effort` is refused"
+        None,
+        description="`format` json_schema, enforced by a grammar; `effort` as the template has it",
     )
     cache_control: dict[str, Any] | None = Field(
         None, description="accepted, here and in blocks: prefixes are cached by themselves"
@@ -148,6 +151,19 @@ class CountBody(Contract):
     def conversation(self) -> list[Message]:
         """The turns as chat templates know them."""
         return messages_of(self.system, self.messages)
+
+    def wish(self) -> dict[str, Any]:
+        """Whether the model is to think, and how hard."""
+        found: dict[str, Any] = {}
+        if self.thinking is not None and self.thinking.type != "adaptive":
+            found["thinking"] = self.thinking.type == "enabled"
+        if self.output_config is not None and self.output_config.effort is not None:
+            found["reasoning_effort"] = self.output_config.effort
+        return found
+
+    def asked(self) -> TemplateRequest:
+        """What the prompt is made of."""
+        return TemplateRequest(messages=self.conversation(), tools=self.functions(), **self.wish())
 
     def functions(self) -> list[dict[str, Any]] | None:
         """The tools as a task has them; none where none may be called."""
@@ -192,6 +208,7 @@ class MessagesBody(CountBody):
             "top_p": self.top_p,
             "top_k": self.top_k,
             "tools": self.functions(),
+            **self.wish(),
         }
         if self.tools:
             fields["tool_choice"] = self._choice()

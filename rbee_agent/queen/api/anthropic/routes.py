@@ -41,7 +41,7 @@ async def count(request: web.Request) -> web.Response:
     raw = await read_json_object(request, max_bytes=MAX_BODY)
     body = read_body(CountBody, REFUSED, raw, api=API)
     worker = await worker_of(request, body.model)
-    tokens = await worker.count(body.conversation(), body.functions())
+    tokens = await worker.count(body.asked())
     return json_response({"input_tokens": tokens})
 
 

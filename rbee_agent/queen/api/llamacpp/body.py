@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from rbee_agent.contracts.base import Contract
-from rbee_agent.contracts.tasks import MAX_NAME, Message, TaskRequest
+from rbee_agent.contracts.tasks import MAX_NAME, Effort, Message, TaskRequest
 from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.task_fields import task_named
 
@@ -140,6 +140,8 @@ class TemplateBody(LlamaModelBody):
 
     messages: list[Message] = Field(min_length=1, description="as in /v1/chat/completions")
     tools: list[dict[str, Any]] | None = Field(None, description="likewise")
+    chat_template_kwargs: dict[str, Any] | None = Field(None, description="likewise")
+    reasoning_effort: Effort | None = Field(None, description="likewise")
 
 
 _NO_SAMPLER = "there is no such sampler"

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from rbee_agent import __version__
-from rbee_agent.contracts.workers import WorkerState
+from rbee_agent.contracts.workers import TemplateRequest, WorkerState
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.queen.api.call import answering, send_stream, violation, wishes
@@ -72,7 +72,8 @@ async def apply_template(request: web.Request) -> web.Response:
     raw = await read_json_object(request, max_bytes=MAX_BODY)
     body = read_body(TemplateBody, {}, raw, api=API)
     worker = await worker_of(request, _model(queen_of(request), body.model))
-    return json_response({"prompt": await worker.prompt(body.messages, body.tools)})
+    asked = TemplateRequest.model_validate(body.model_dump(exclude={"model"}))
+    return json_response({"prompt": await worker.prompt(asked)})
 
 
 async def props(request: web.Request) -> web.Response:

@@ -60,8 +60,10 @@ class AnswerBody(OllamaModelBody):
     format: Annotated[Literal["json"] | dict[str, Any] | None, BeforeValidator(_format)] = Field(
         None, description="`json` or a JSON Schema, enforced by a grammar"
     )
-    think: bool | None = Field(
-        None, description="`false` leaves the model's thinking out; levels are refused"
+    think: bool | Literal["low", "medium", "high"] | None = Field(
+        None,
+        description="off and on where the template can be told, or how hard; `false` also leaves "
+        "thoughts out of the answer; refused by models that do not think, unless `false`",
     )
     logprobs: bool = Field(False, description="log-probabilities of the answer's tokens")
     top_logprobs: int | None = Field(None, ge=0, le=20, description="0 to 20; needs `logprobs`")
@@ -75,6 +77,10 @@ class AnswerBody(OllamaModelBody):
     def common(self, model: str, extra: dict[str, Any]) -> dict[str, Any]:
         """The fields of a task that follow from these; `extra` came by header."""
         fields = {"model": model, **self.options.fields(), **extra}
+        if isinstance(self.think, bool):
+            fields["thinking"] = self.think
+        elif self.think is not None:
+            fields["reasoning_effort"] = self.think
         if self.logprobs:
             fields["logprobs"] = self.top_logprobs or 0
         if self.format == "json":
@@ -143,7 +149,7 @@ class Turn(Contract):
 class ToolFunction(Contract):
     """A function that the model may call."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")
     description: str | None = None
     parameters: dict[str, Any] | None = None
 

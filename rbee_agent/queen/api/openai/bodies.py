@@ -9,9 +9,12 @@ from pydantic import Field, model_validator
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, PlacementWish, TaskRequest
 from rbee_agent.queen.api.call import violation
+from rbee_agent.queen.api.openai.elsewhere import Structured
 from rbee_agent.queen.api.task_fields import task_of
 
 MAX_CHOICES = 128
+LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
+"""Fields that may be -1: as many as fit."""
 _SAME = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty",
     "logit_bias", "ignore_eos", "grammar", "priority", "deadline_ms", "placement",
@@ -24,6 +27,7 @@ class StreamOptions(Contract):
 
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
+    continuous_usage_stats: Literal[False] = False
 
 
 class GenerationBody(Contract):
@@ -57,15 +61,38 @@ class GenerationBody(Contract):
     repeat_penalty: float | None = Field(None, description="llama.cpp's name of it")
     ignore_eos: bool | None = Field(None, description="go on behind the end token")
     grammar: str | None = Field(None, description="GBNF, as llama.cpp has it")
+    structured_outputs: Structured | None = Field(
+        None,
+        description="vLLM's `json`, `json_object`, `choice`, `regex` or `grammar`, enforced; also "
+        "as `guided_json` and so on, and llama.cpp's `json_schema`",
+    )
+    repeat_last_n: int | None = Field(
+        None, description="so many tokens count for penalties: llama.cpp's; not given: 64"
+    )
+    n_predict: int | None = Field(None, description="llama.cpp's name of `max_tokens`")
     cache_prompt: bool | None = Field(None, description="`false`: read the prompt anew")
     priority: Literal["interactive", "batch"] | None = Field(None, description="as in /v2")
     deadline_ms: int | None = Field(None, description="as in /v2")
     placement: PlacementWish | None = Field(None, description="as in /v2")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_elsewhere(cls, given: Any) -> Any:
+        """What other servers take too: -1 for no limit, and for all tokens."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: 0 if name == "top_k" and value == -1 else value
+            for name, value in given.items()
+            if name not in LIMITS or value != -1
+        }
+
     @model_validator(mode="after")
     def _consistent(self) -> GenerationBody:
         if self.repeat_penalty is not None and self.repetition_penalty is not None:
             raise ValueError("give one of repeat_penalty and repetition_penalty")
+        if self.grammar is not None and self.structured_outputs is not None:
+            raise ValueError("give one of grammar and structured_outputs")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options belong to stream: true")
         return self
@@ -76,8 +103,13 @@ class GenerationBody(Contract):
             name: value for name in _SAME if (value := getattr(self, name)) is not None
         }
         fields["model"] = self.model
-        if self.max_tokens is not None:
-            fields["max_tokens"] = self.max_tokens
+        if self.repeat_last_n is not None:
+            fields["penalty_last_n"] = self.repeat_last_n
+        if self.structured_outputs is not None:
+            fields |= self.structured_outputs.fields("structured_outputs")
+        limit = self.n_predict if self.n_predict is not None else self.max_tokens
+        if limit is not None:
+            fields["max_tokens"] = limit
         if (penalty := self.repetition_penalty or self.repeat_penalty) is not None:
             fields["repetition_penalty"] = penalty
         if self.stop is not None:

@@ -7,21 +7,28 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rbee_agent.contracts.base import Contract
+from rbee_agent.contracts.tasks import Effort
 from rbee_agent.queen.api.call import violation
 from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.openai.bodies import GenerationBody, one_limit
+from rbee_agent.queen.api.openai.elsewhere import CHAT_ELSEWHERE
 
 _NOT_KEPT = "answers are not kept for later requests"
 _EMPTY_ANYWAY = ("refusal", "audio", "function_call", "annotations", "tool_calls", "reasoning")
 """What answers hold empty, and callers send back."""
 
+EFFORT = (
+    "as the chat template knows it; on and off alone: `none` and `minimal` are off; refused by "
+    "models that do not think"
+)
+TOOL_NAME = r"^[A-Za-z0-9_.-]{1,128}$"
 SERVICE_TIERS = {"auto": "interactive", "default": "interactive", "flex": "batch"}
 
 
 class Function(Contract):
     """A function that the model may call."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    name: str = Field(pattern=TOOL_NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -32,6 +39,8 @@ class Tool(Contract):
 
     type: Literal["function"]
     function: Function
+    cache_control: dict[str, Any] | None = Field(None, exclude=True)
+    """Accepted: prefixes are cached by themselves."""
 
 
 class Named(Contract):
@@ -43,8 +52,25 @@ class Named(Contract):
 class NamedTool(Contract):
     """One function that must be called."""
 
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: Named
+
+
+class Allowed(Contract):
+    """Some of the tools, and whether one must be called."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class AllowedTools(Contract):
+    """OpenAI's way to narrow the tools of one request."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+Choice = Literal["none", "auto", "required", "any"] | NamedTool | AllowedTools | None
 
 
 class Schema(Contract):
@@ -62,14 +88,17 @@ class Format(Contract):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: Schema | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
-    """llama.cpp's way: the bare schema beside json_object."""
+    """llama.cpp's way: the bare schema beside the type."""
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> Format:
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema belongs to the type json_schema, and that needs it")
-        if self.schema_ is not None and self.type != "json_object":
-            raise ValueError("schema belongs to the type json_object")
+        schemas = [one for one in (self.json_schema, self.schema_) if one is not None]
+        if self.type == "json_schema" and len(schemas) != 1:
+            raise ValueError("the type json_schema needs json_schema")
+        if self.json_schema is not None and self.type != "json_schema":
+            raise ValueError("json_schema belongs to the type json_schema")
+        if self.schema_ is not None and self.type == "text":
+            raise ValueError("schema belongs to the types json_object and json_schema")
         return self
 
 
@@ -86,12 +115,18 @@ class ChatBody(GenerationBody):
         None, description="`json_object` and `json_schema` are enforced by a grammar"
     )
     tools: list[Tool] | None = Field(None, description="functions; other kinds are refused")
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = Field(
-        None, description="`required` and a named function are enforced by a grammar"
+    tool_choice: Choice = Field(
+        None,
+        description="`required`, also as `any`, and a named function are enforced by a grammar; of "
+        "`allowed_tools` the others are not shown to the model",
     )
     parallel_tool_calls: bool = Field(True, description="`false`: at most one call")
     prompt_cache_key: str | None = Field(
         None, description="names the session: its prefix is kept warm on one worker"
+    )
+    reasoning_effort: Effort | None = Field(None, description=EFFORT)
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="variables of the chat template; those that it does not know are refused"
     )
     service_tier: Literal["auto", "default", "flex"] | None = Field(
         None, description="`flex` is the class batch; `scale`, `priority`, `fast` are refused"
@@ -99,15 +134,25 @@ class ChatBody(GenerationBody):
 
     @model_validator(mode="after")
     def _complete(self) -> ChatBody:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
-        if self.tool_choice not in (None, "none") and not self.tools:
+        if self.tool_choice not in (None, "none", "auto") and not self.tools:
             raise ValueError("tool_choice needs tools")
-        if isinstance(self.tool_choice, NamedTool):
-            name = self.tool_choice.function.name
-            if not any(tool.function.name == name for tool in self.tools or ()):
-                raise ValueError("tool_choice names a function that is not among the tools")
+        offered = {tool.function.name for tool in self.tools or ()}
+        if not self._chosen <= offered:
+            raise ValueError("tool_choice names a function that is not among the tools")
+        if self.structured_outputs is not None and self.response_format is not None:
+            raise ValueError("give one of response_format and structured_outputs")
         return self
+
+    @property
+    def _chosen(self) -> set[str]:
+        """The functions that the choice names."""
+        if isinstance(self.tool_choice, NamedTool):
+            return {self.tool_choice.function.name}
+        if isinstance(self.tool_choice, AllowedTools):
+            return {tool.function.name for tool in self.tool_choice.allowed_tools.tools}
+        return set()
 
     def fields(self) -> dict[str, Any]:
         """The fields of the task, but for its seed.
@@ -120,7 +165,7 @@ class ChatBody(GenerationBody):
         fields["messages"] = [
             turn(one, f"messages.{place}") for place, one in enumerate(self.messages)
         ]
-        limit = one_limit(self.max_tokens, self.max_completion_tokens)
+        limit = one_limit(fields.get("max_tokens"), self.max_completion_tokens)
         if limit is not None:
             fields["max_tokens"] = limit
         if self.logprobs:
@@ -128,8 +173,16 @@ class ChatBody(GenerationBody):
         if self.response_format is not None:
             fields["response_format"] = format_of(self.response_format)
         if self.tools:
-            fields["tools"] = [tool.dump() for tool in self.tools]
+            narrowed = self._chosen if isinstance(self.tool_choice, AllowedTools) else None
+            fields["tools"] = [
+                tool.dump()
+                for tool in self.tools
+                if narrowed is None or tool.function.name in narrowed
+            ]
             fields["tool_choice"] = self._choice()
+        for name in ("reasoning_effort", "chat_template_kwargs"):
+            if getattr(self, name) is not None:
+                fields[name] = getattr(self, name)
         if self.service_tier is not None:
             fields.setdefault("priority", SERVICE_TIERS[self.service_tier])
         return fields
@@ -137,25 +190,29 @@ class ChatBody(GenerationBody):
     def _choice(self) -> dict[str, Any]:
         if isinstance(self.tool_choice, NamedTool):
             mode, name = "named", self.tool_choice.function.name
+        elif isinstance(self.tool_choice, AllowedTools):
+            mode, name = self.tool_choice.allowed_tools.mode, None
         else:
             mode, name = self.tool_choice or "auto", None
+            mode = "required" if mode == "any" else mode
         return {"mode": mode, "name": name, "parallel": self.parallel_tool_calls}
 
 
-REFUSED = {
+REFUSED = CHAT_ELSEWHERE | {
     "audio": No("no model here speaks"),
-    "function_call": No("`tool_choice` has taken its place"),
-    "functions": No("`tools` has taken its place"),
-    "metadata": No(_NOT_KEPT),
+    "function_call": No("`tool_choice` has taken its place", ("none", "auto")),
+    "functions": No("`tools` has taken its place", ([],)),
+    "metadata": No(_NOT_KEPT, ({},)),
     "modalities": No("answers are text", (["text"],)),
     "moderation": No("nothing here judges contents"),
     "prediction": No("there is no predicted output"),
     "prompt_cache_options": No("prefixes are cached by themselves"),
-    "prompt_cache_retention": No("prefixes are cached as long as there is room"),
-    "reasoning_effort": No("how long a model thinks is its own"),
+    "prompt_cache_retention": No(
+        "prefixes are cached as long as there is room", ("in_memory", "in-memory")
+    ),
     "safety_identifier": No("nothing here judges callers"),
     "store": No(_NOT_KEPT, (False,)),
-    "verbosity": No("how long an answer is, is the model's own"),
+    "verbosity": No("how long an answer is, is the model's own", ("medium",)),
     "web_search_options": No("nothing here searches"),
 }
 
@@ -173,6 +230,13 @@ def turn(message: dict[str, Any], where: str) -> dict[str, Any]:
     for name in ("audio", "function_call"):
         if name in found:
             raise violation(f"{where}.{name}", "is not supported")
+    if "reasoning" in found:
+        # vLLM's and OpenRouter's name of it.
+        found.setdefault("reasoning_content", found.pop("reasoning"))
+    # Chat UIs send along what they know a message by.
+    found.pop("id", None)
+    if found.get("role") == "tool":
+        found.setdefault("content", "")
     if found.get("role") != "assistant" and "content" not in found:
         raise violation(f"{where}.content", "is missing")
     if found.get("role") == "developer":

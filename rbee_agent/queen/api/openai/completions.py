@@ -13,6 +13,7 @@ from rbee_agent.errors import RbeeError
 from rbee_agent.queen.api.call import Answer, Piece, SseTranslator, Text
 from rbee_agent.queen.api.fields import No
 from rbee_agent.queen.api.openai.bodies import GenerationBody, choices
+from rbee_agent.queen.api.openai.elsewhere import GENERATION_ELSEWHERE
 from rbee_agent.queen.api.openai.usage import Usage, fingerprint_of
 from rbee_agent.queen.api.openai.wire import DONE, dumps, failed
 
@@ -20,7 +21,7 @@ DEFAULT_MAX_TOKENS = 16
 MAX_PROMPTS = 128
 _NO_IDS = "token ids are of one tokenizer, and the models here have others: send text"
 
-REFUSED = {
+REFUSED = GENERATION_ELSEWHERE | {
     "suffix": No("models are asked to go on, not to fill in; write the fill-in tokens yourself"),
 }
 

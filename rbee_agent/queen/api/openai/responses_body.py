@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rbee_agent.contracts.base import Contract
-from rbee_agent.contracts.tasks import MAX_NAME, PlacementWish
+from rbee_agent.contracts.tasks import MAX_NAME, Effort, PlacementWish
 from rbee_agent.queen.api.call import violation
 from rbee_agent.queen.api.fields import No
-from rbee_agent.queen.api.openai.chat_body import SERVICE_TIERS, turn
+from rbee_agent.queen.api.openai.chat_body import EFFORT, SERVICE_TIERS, TOOL_NAME, turn
 
 _NOT_KEPT = "answers are not kept for later requests"
 _SAME = ("temperature", "top_p", "top_k", "min_p", "seed", "priority", "deadline_ms", "placement")
@@ -29,7 +29,6 @@ REFUSED = {
     "prompt": No("there are no stored prompts"),
     "prompt_cache_options": No("prefixes are cached by themselves"),
     "prompt_cache_retention": No("prefixes are cached as long as there is room"),
-    "reasoning": No("how long a model thinks is its own", ({},)),
     "safety_identifier": No("nothing here judges callers"),
     "store": No(_NOT_KEPT, (False,)),
     "truncation": No("a prompt that does not fit is refused, never cut", ("disabled",)),
@@ -40,7 +39,7 @@ class FunctionTool(Contract):
     """A function that the model may call."""
 
     type: Literal["function"]
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    name: str = Field(pattern=TOOL_NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -75,6 +74,14 @@ class TextConfig(Contract):
     format: TextFormat | None = None
 
 
+class Reasoning(Contract):
+    """How hard the model thinks; what it thinks is shown as it is, never summarized."""
+
+    effort: Effort | None = None
+    summary: Literal["auto"] | None = None
+    generate_summary: Literal["auto"] | None = None
+
+
 class ResponseStreamOptions(Contract):
     """How a stream is written."""
 
@@ -101,6 +108,9 @@ class ResponsesBody(Contract):
     )
     text: TextConfig | None = Field(
         None, description="`format`, enforced by a grammar; `verbosity` is refused"
+    )
+    reasoning: Reasoning | None = Field(
+        None, description=f"`effort`: {EFFORT}; `summary` only `auto`: thoughts are shown whole"
     )
     tools: list[FunctionTool] | None = Field(
         None, description="functions; OpenAI's own tools are refused"
@@ -161,6 +171,8 @@ class ResponsesBody(Contract):
         if self.tools:
             fields["tools"] = [_nested(tool) for tool in self.tools]
             fields["tool_choice"] = self._choice()
+        if self.reasoning is not None and self.reasoning.effort is not None:
+            fields["reasoning_effort"] = self.reasoning.effort
         if self.service_tier is not None:
             fields.setdefault("priority", SERVICE_TIERS[self.service_tier])
         return fields

@@ -15,6 +15,7 @@ from rbee_agent.queen.api.openai.chat_answer import ChatStream, whole
 from rbee_agent.queen.api.openai.chat_body import REFUSED as CHAT_REFUSED
 from rbee_agent.queen.api.openai.chat_body import ChatBody
 from rbee_agent.queen.api.openai.completions import CompletionBody, CompletionStream
+from rbee_agent.queen.api.openai.elsewhere import guided
 from rbee_agent.queen.api.openai.embeddings import EmbeddingBody
 from rbee_agent.queen.api.openai.models import model_entry, model_list
 from rbee_agent.queen.api.openai.responses_answer import ResponseStream
@@ -45,7 +46,7 @@ async def model(request: web.Request) -> web.Response:
 async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a conversation."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    body = read_body(ChatBody, CHAT_REFUSED, raw)
+    body = read_body(ChatBody, CHAT_REFUSED, guided(raw))
     fields = body.fields() | wishes(request, body.prompt_cache_key, body.user)
     async with answering(request, choices(fields, body.n, body.seed)) as answer:
         if body.stream:
@@ -61,7 +62,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
 async def complete(request: web.Request) -> web.StreamResponse:
     """Go on behind a text."""
     raw = await read_json_object(request, max_bytes=MAX_BODY)
-    body = read_body(CompletionBody, completions.REFUSED, raw)
+    body = read_body(CompletionBody, completions.REFUSED, guided(raw))
     async with answering(request, body.tasks(wishes(request, body.user))) as answer:
         if body.stream:
             return await send_stream(request, answer, CompletionStream(answer, body))
