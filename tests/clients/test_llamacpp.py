@@ -55,6 +55,21 @@ def test_a_templated_prompt_is_what_a_chat_reads(http: httpx.Client, served: Ser
     assert props["total_slots"] >= 1
 
 
+def test_variables_of_a_template(http: httpx.Client, served: Served) -> None:
+    """Those that it does not know are refused by name."""
+    messages = [{"role": "user", "content": "Hello"}]
+    body = {"model": served.model, "messages": messages}
+    plain = http.post("/apply-template", json=body).json()
+    off = http.post(
+        "/apply-template", json={**body, "chat_template_kwargs": {"enable_thinking": False}}
+    ).json()
+    refused = http.post("/apply-template", json={**body, "chat_template_kwargs": {"colour": 1}})
+
+    assert plain == off
+    assert refused.status_code == 400
+    assert "'colour'" in refused.text
+
+
 def test_a_completion_has_timings(http: httpx.Client, served: Served) -> None:
     """Streamed and whole are the same text; the figures are measured ones."""
     body = {"model": served.model, "prompt": "Once upon a time", "n_predict": 12, "temperature": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -106,6 +107,33 @@ def test_tools_are_offered(served: Served, client: ollama.Client) -> None:
     )
 
     assert said.message.content or said.message.tool_calls
+
+
+def test_embeddings_of_an_encoder(client: ollama.Client, encoder: str) -> None:
+    """It is loaded for it; one text or several, by the newer route and the older."""
+    found = client.embed(encoder, ["a bee", "a tree", "a bee"])
+    one, other, again = found.embeddings
+    older = client.embeddings(encoder, "a tree")
+
+    assert len(one) == 64
+    assert one == again
+    assert math.isclose(sum(x * x for x in one), 1, rel_tol=1e-3)
+    assert math.dist(one, other) > 1e-3
+    assert list(older.embedding) == pytest.approx(list(other), abs=1e-6)
+    assert (found.prompt_eval_count or 0) > 6
+    with pytest.raises(ollama.ResponseError, match="context"):
+        client.embed(encoder, "x" * 1000)
+
+
+def test_thinking_of_a_model_that_does_not(served: Served, client: ollama.Client) -> None:
+    """Asked to think it is refused, as at Ollama; asked not to, it answers."""
+    for think in (True, "high"):
+        with pytest.raises(ollama.ResponseError, match="does not think"):
+            client.chat(served.model, SKY, think=think, options=EXACT)  # type: ignore[call-overload]
+    said = client.chat(served.model, SKY, think=False, options=EXACT)
+
+    assert said.message.content
+    assert said.message.thinking is None
 
 
 def test_what_models_there_are(served: Served, client: ollama.Client) -> None:
