@@ -25,8 +25,28 @@ class PolicyInForce(Contract):
     strategy: str = ""
 
 
+class PolicyDecision(Contract):
+    """What a script would have decided for one task of a recorded snapshot."""
+
+    job_id: str
+    model: str
+    refused: str | None = None
+    """Why it would not have come in."""
+    worker_id: str | None = None
+    """Where it would run; None: nobody could take it now."""
+    built_in: str | None = None
+    """Where the built-in policy would have it."""
+    before: str | None = None
+    """Where the snapshot has it."""
+    problem: str | None = None
+    """What failed in the script; the built-in policy decided then."""
+
+
 class PolicyTrial(Contract):
-    """``POST /v2/policy/check``: what a script would answer now."""
+    """``POST /v2/policy/check``: what a script would answer."""
 
     hooks: list[str] = []
     answers: dict[str, Any] = {}
+    """Of each hook, to an example task on the fleet as it is."""
+    decisions: list[PolicyDecision] = []
+    """One for each task that ran or waited in the snapshot that came with the script."""

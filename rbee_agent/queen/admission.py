@@ -14,7 +14,8 @@ from rbee_agent.grammar import wanted
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.forecast import Forecast
 from rbee_agent.queen.placement import Need, decide
-from rbee_agent.queen.policy import Policy, fleet_data
+from rbee_agent.queen.policy import Policy
+from rbee_agent.queen.policy_data import fleet_data
 from rbee_agent.queen.refusals import Refusal, Refusals
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.task import Task, body_of
@@ -84,12 +85,11 @@ class Admission:
             known = await self._stored(request.task_id, body[1], who)
             if known is not None:
                 return None, known, False
-            self.tasks.metrics.tasks_rejected.labels(error.code).inc()
             self._refused(job_id, who, error, task)
             raise
         self.refusals.forget(task.job_id)
         # The caller may hang up now: what is on its way to the disk is accepted all the same.
-        if not await asyncio.shield(self.tasks.own(self._enter(task))):
+        if not await asyncio.shield(self.tasks.own(self._enter(task, who))):
             known = await self._stored(task.job_id, body[1], who)
             twin = self.tasks.find(task.job_id)
             if known is None:
@@ -97,11 +97,14 @@ class Admission:
             return twin, self.answer(twin) if twin is not None else known, False
         return task, self.answer(task), True
 
-    async def _enter(self, task: Task) -> bool:
+    async def _enter(self, task: Task, who: Identity) -> bool:
         """Onto the disk and into the queue, both or neither; False where its id is taken."""
         self.entering += 1
         try:
             fresh = await self.store.add_task(task.record())
+        except RbeeError as error:
+            self._refused(task.job_id, who, error, task)
+            raise
         finally:
             self.entering -= 1
         if fresh:
@@ -110,7 +113,8 @@ class Admission:
         return fresh
 
     def _refused(self, job_id: str, who: Identity, error: RbeeError, task: Task | None) -> None:
-        """Remember why, and tell the caller under which id it can be asked."""
+        """Count it, remember why, and tell the caller under which id it can be asked."""
+        self.tasks.metrics.tasks_rejected.labels(error.code).inc()
         queue, decision = self.tasks.queue, None
         if task is not None:
             need = Need(task.model, task.request.placement)

@@ -18,7 +18,8 @@ from rbee_agent.observe import logs
 from rbee_agent.queen.fleet import Worker
 from rbee_agent.queen.guard import begin, guarded
 from rbee_agent.queen.placement import Decision, Need, decide, usable_workers
-from rbee_agent.queen.policy import Policy, fleet_data
+from rbee_agent.queen.policy import Policy
+from rbee_agent.queen.policy_data import fleet_data
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.relay import PROBE_S, Broken, Relay
 from rbee_agent.queen.task import Task

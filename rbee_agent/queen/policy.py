@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rbee_agent.contracts.events import FleetSnapshot
+from rbee_agent.contracts.policy import PolicyTrial
 from rbee_agent.errors import InvalidParams, RbeeError
 from rbee_agent.observe import logs
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.metrics import QueenMetrics
-from rbee_agent.queen.placement import ModelIndex, Need, WorkerView, score
-from rbee_agent.queen.policy_process import LOAD_S, Helper, PolicyFailed, Script
+from rbee_agent.queen.placement import Need, WorkerView
+from rbee_agent.queen.policy_data import task_data, worker_data
+from rbee_agent.queen.policy_process import Helper, PolicyFailed, Script
+from rbee_agent.queen.policy_trial import ask_once, refused_script, replay
 from rbee_agent.queen.task import Task
 from rbee_agent.store.base import Store
 
@@ -70,7 +74,7 @@ class Policy:
         """
         helper = await self._checked(name, source, at)
         try:
-            await self._try(helper, workers)
+            await ask_once(helper, workers)
         except InvalidParams:
             await helper.close()
             raise
@@ -93,19 +97,34 @@ class Policy:
         self._feed.narrate("the built-in policy is in force")
 
     async def check(
-        self, name: str, source: str, at: float, workers: Sequence[WorkerView]
-    ) -> dict[str, Any]:
-        """What a script would do with the fleet as it is; nothing changes.
+        self,
+        name: str,
+        source: str,
+        at: float,
+        *,
+        workers: Sequence[WorkerView],
+        snapshot: FleetSnapshot | None = None,
+    ) -> PolicyTrial:
+        """What a script would do; nothing changes.
+
+        Args:
+            name: of the script.
+            source: its text.
+            at: now (UTC).
+            workers: of the fleet as it is: one example task is asked about.
+            snapshot: a recorded fleet: each of its open tasks is asked about, too.
 
         Raises:
             InvalidParams: it does not load, or fails.
         """
         helper = await self._checked(name, source, at)
         try:
-            said = await self._try(helper, workers)
+            said = await ask_once(helper, workers)
+            decisions = [] if snapshot is None else await replay(helper, snapshot)
         finally:
             await helper.close()
-        return {"hooks": list(helper.script.hooks), "answers": said}
+        hooks = list(helper.script.hooks)
+        return PolicyTrial(hooks=hooks, answers=said, decisions=decisions)
 
     async def admit(self, task: Task, fleet: dict[str, Any]) -> None:
         """Ask whether a task may come in.
@@ -187,112 +206,23 @@ class Policy:
 
     async def _checked(self, name: str, source: str, at: float) -> Helper:
         if len(source) > MAX_SOURCE:
-            raise _invalid(f"at most {MAX_SOURCE} characters")
+            raise refused_script(f"at most {MAX_SOURCE} characters")
         helper = Helper(Script(name, source, at))
         try:
             hooks = await helper.hooks()
         except PolicyFailed as failed:
             await helper.close()
-            raise _invalid(str(failed)) from failed
+            raise refused_script(str(failed)) from failed
         if not hooks:
             await helper.close()
-            raise _invalid(
+            raise refused_script(
                 "it defines none of admit(task, fleet), place(task, workers, fleet), "
                 "evict(workers, need)"
             )
         helper.script = Script(name, source, at, tuple(hooks))
         return helper
 
-    async def _try(self, helper: Helper, workers: Sequence[WorkerView]) -> dict[str, Any]:
-        views = list(workers) or [EXAMPLE]
-        task = dict(EXAMPLE_TASK, model=views[0].model)
-        data = worker_data(views, Need(views[0].model))
-        fleet = fleet_data(ModelIndex(views), waiting=0, running=0)
-        calls: dict[str, tuple[Any, ...]] = {
-            "admit": (task, fleet),
-            "place": (task, data, fleet),
-            "evict": (data, 1024**3),
-        }
-        said: dict[str, Any] = {}
-        for hook in helper.script.hooks:
-            try:
-                # No task waits for a trial: the CPU limit alone decides.
-                said[hook] = await helper.call(hook, *calls[hook], seconds=LOAD_S)
-            except PolicyFailed as failed:
-                raise _invalid(f"{hook}: {failed}") from failed
-        return said
-
-
-EXAMPLE = WorkerView("example-worker", "example-node", "example-pool", "example", "ready", 4, 1)
-EXAMPLE_TASK: dict[str, Any] = {
-    "id": "example-task",
-    "model": "example",
-    "workload": "completion",
-    "priority": "interactive",
-    "session": None,
-    "owner": "example",
-    "strict": False,
-    "max_tokens": 100,
-    "deadline_ms": None,
-}
-
-
-def task_data(task: Task) -> dict[str, Any]:
-    """A task as a script sees it: no prompt."""
-    request = task.request
-    return {
-        "id": task.job_id,
-        "model": task.model,
-        "workload": request.workload,
-        "priority": request.priority,
-        "session": request.session_id,
-        "owner": task.owner,
-        "strict": request.strict,
-        "max_tokens": request.max_tokens,
-        "deadline_ms": request.deadline_ms,
-    }
-
-
-def worker_data(views: Sequence[WorkerView], need: Need) -> list[dict[str, Any]]:
-    """Workers as a script sees them, with the built-in score."""
-    fastest = max((view.tokens_per_s for view in views), default=0.0)
-    return [
-        {
-            "id": view.id,
-            "node": view.node_id,
-            "pool": view.pool_id,
-            "model": view.model,
-            "region": view.region,
-            "backend": view.backend,
-            "device": view.device,
-            "slots": view.slots,
-            "busy": view.busy,
-            "free": view.slots - view.busy,
-            "tokens_per_s": view.tokens_per_s,
-            "memory_free": view.memory_free,
-            "warm": view.id == need.warm_worker,
-            "score": score(view, need, fastest).total,
-            "labels": dict(view.labels),
-        }
-        for view in views
-    ]
-
-
-def fleet_data(index: ModelIndex | None, *, waiting: int, running: int) -> dict[str, Any]:
-    """The summary that every hook gets: the workers of the task's model, and the queue."""
-    return {
-        "workers": 0 if index is None else len(index),
-        "slots": 0 if index is None else index.slots,
-        "busy": 0 if index is None else index.busy,
-        "waiting": waiting,
-        "running": running,
-    }
-
 
 def script_data(script: Script) -> dict[str, Any]:
     """A script as the API shows it."""
     return asdict(script)
-
-
-def _invalid(message: str) -> InvalidParams:
-    return InvalidParams([{"field": "source", "constraint": "policy", "message": message}])

@@ -21,7 +21,7 @@ from rbee_agent.contracts.nodes import (
 from rbee_agent.contracts.workers import WorkerInfo
 from rbee_agent.queen.feed import Feed
 from rbee_agent.queen.placement import Need, decide, usable_workers
-from rbee_agent.queen.policy import fleet_data, worker_data
+from rbee_agent.queen.policy_data import fleet_data, worker_data
 from rbee_agent.queen.policy_process import Helper, Script
 from rbee_agent.queen.registry import Registry
 from rbee_agent.runtime.clock import SystemClock

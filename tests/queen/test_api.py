@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 
+from rbee_agent.errors import Unavailable
 from rbee_agent.settings.config import QueenSettings
 from rbee_agent.testing.queen import InProcessQueen
 from rbee_agent.testing.worker import FakeWorker
@@ -483,3 +484,23 @@ async def test_a_task_tells_what_it_may_spend(caller, hive):
     info = (await caller.http.get(f"/v2/tasks/{accepted['job_id']}")).json()
 
     assert (info["max_tokens"], info["budget"]["tokens"]) == (7, 5)
+
+
+async def test_a_store_that_cannot_be_written_is_counted_and_explained(caller, hive, monkeypatch):
+    """503 with the reason, one in tasks_rejected; nothing was accepted, and explain says why."""
+    await hive.add(FakeWorker("w1"))
+    await caller.register(hive)
+
+    async def full(record):
+        raise Unavailable("the disk is full", code="STORE_UNAVAILABLE", retry_after_ms=2000)
+
+    monkeypatch.setattr(caller.queen.store, "add_task", full)
+    reply = await caller.http.post("/v2/tasks", json={"model": "demo", "prompt": "x"})
+    assert reply.status_code == 503
+    said = reply.json()["error"]
+    assert said["code"] == "STORE_UNAVAILABLE"
+    metrics = (await caller.http.get("/metrics")).text
+    assert 'rbee_tasks_rejected_total{reason="STORE_UNAVAILABLE"} 1.0' in metrics
+    told = await caller.http.get(f"/v2/tasks/{said['details']['task_id']}/explain")
+    assert "the disk is full" in told.json()["text"]
+    assert not caller.queen.tasks.queue.open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from rbee_agent.settings.config import QueenSettings
 from rbee_agent.testing.hive import FakeHive
 from rbee_agent.testing.queen import InProcessQueen
 from rbee_agent.testing.worker import FakeWorker
+from rbee_agent.wire.sse import SseDecoder
 
 PLACE = """
 def place(task, workers, fleet):
@@ -189,3 +191,74 @@ async def test_a_script_sees_the_labels_of_hosts(caller, hive):
         job = await caller.submit()
         await caller.events(job["job_id"])
         assert (await caller.until_state(job["job_id"], "done"))["worker_id"] == "w2"
+
+
+async def recorded(caller) -> dict:
+    """The snapshot that the feed begins with, as anybody may record it."""
+    async with caller.http.stream("GET", "/v2/events") as reply:
+        decoder = SseDecoder()
+        async for chunk in reply.aiter_bytes():
+            for event in decoder.feed(chunk):
+                assert event.event == "snapshot"
+                return json.loads(event.data)
+    raise AssertionError("the feed ended")
+
+
+async def test_a_script_is_tried_on_a_recorded_fleet(caller, hive):
+    """Each open task of the snapshot is decided anew; the fleet of now plays no part in it."""
+    gate = asyncio.Event()
+    for name in ("w1", "w2"):
+        worker = FakeWorker(name)
+        worker.gate = gate
+        await hive.add(worker)
+    await caller.register(hive)
+    jobs = [await caller.submit(priority=kind) for kind in ("interactive", "batch")]
+    for job in jobs:
+        await caller.until_state(job["job_id"], "running")
+    snapshot = await recorded(caller)
+    gate.set()
+    for job in jobs:
+        await caller.events(job["job_id"])
+    for name in ("w1", "w2"):
+        await hive.kill(name)
+    source = (
+        PLACE
+        + """
+def admit(task, fleet):
+    if task["priority"] == "batch":
+        return "no batch today, with %d running" % fleet["running"]
+"""
+    )
+    body = {"source": source, "snapshot": snapshot}
+    reply = await caller.http.post("/v2/policy/check", json=body)
+    assert reply.status_code == 200, reply.text
+    decided = {one["job_id"]: one for one in reply.json()["decisions"]}
+    first, second = (decided[job["job_id"]] for job in jobs)
+    assert (first["before"], first["built_in"], first["worker_id"]) == ("w1", "w1", "w2")
+    assert "refused" not in first
+    assert second["refused"] == "no batch today, with 2 running"
+
+
+async def test_a_hook_that_fails_on_a_recorded_task_is_told_with_it(caller, hive):
+    """A trial says which task it was; the built-in policy's choice stands beside it."""
+    gate = asyncio.Event()
+    worker = FakeWorker("w1")
+    worker.gate = gate
+    await hive.add(worker)
+    await caller.register(hive)
+    job = await caller.submit(max_tokens=7)
+    await caller.until_state(job["job_id"], "running")
+    source = "def place(task, workers, fleet):\n    return 1 // (task['max_tokens'] - 7)\n"
+    body = {"source": source, "snapshot": await recorded(caller)}
+    (one,) = (await caller.http.post("/v2/policy/check", json=body)).json()["decisions"]
+    gate.set()
+    assert one["worker_id"] == "w1"
+    assert "zero" in one["problem"]
+
+
+async def test_what_is_no_snapshot_is_refused(caller):
+    """400 with the field, no 500."""
+    body = {"source": PLACE, "snapshot": {"seq": "many"}}
+    reply = await caller.http.post("/v2/policy/check", json=body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["code"] == "INVALID_PARAMS"

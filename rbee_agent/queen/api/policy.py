@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 from pydantic import Field
 
 from rbee_agent.contracts.base import Contract
+from rbee_agent.contracts.events import FleetSnapshot
 from rbee_agent.contracts.policy import PolicyInForce, PolicyTrial
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
@@ -15,6 +18,7 @@ from rbee_agent.queen.policy import MAX_SOURCE, script_data
 from rbee_agent.queen.service import Queen
 
 MAX_BODY = 1024 * 1024
+MAX_SNAPSHOT = 16 * 1024 * 1024
 
 
 class PolicyRequest(Contract):
@@ -22,6 +26,13 @@ class PolicyRequest(Contract):
 
     source: str = Field(max_length=MAX_SOURCE)
     name: str = Field("policy.star", max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class PolicyCheck(PolicyRequest):
+    """A policy script, and what to try it on."""
+
+    snapshot: dict[str, Any] | None = None
+    """The data of a ``snapshot`` of ``GET /v2/events``: its open tasks are decided anew."""
 
 
 async def show(request: web.Request) -> web.Response:
@@ -42,11 +53,17 @@ async def put(request: web.Request) -> web.Response:
 
 
 async def check(request: web.Request) -> web.Response:
-    """What a script would answer now; nothing changes."""
+    """What a script would answer now, or in a recorded fleet; nothing changes."""
     queen = queen_of(request)
-    body = PolicyRequest.model_validate(await read_json_object(request, max_bytes=MAX_BODY))
-    said = await queen.policy.check(body.name, body.source, queen.clock.utc(), _some_workers(queen))
-    return json_response(said)
+    body = PolicyCheck.model_validate(await read_json_object(request, max_bytes=MAX_SNAPSHOT))
+    said = await queen.policy.check(
+        body.name,
+        body.source,
+        queen.clock.utc(),
+        workers=_some_workers(queen),
+        snapshot=None if body.snapshot is None else FleetSnapshot.read(body.snapshot),
+    )
+    return json_response(said.dump())
 
 
 async def drop(request: web.Request) -> web.Response:
@@ -82,7 +99,7 @@ ROUTES = [
         check,
         ADMIN,
         "Try a policy",
-        body=PolicyRequest,
+        body=PolicyCheck,
         answer=PolicyTrial,
         errors=(400, 401, 403, 413, 415, 503),
     ),
