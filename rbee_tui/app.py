@@ -18,12 +18,14 @@ from rich.text import Text
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.events import Event, InputEvent
 from textual.screen import Screen
 
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import EXIT_FAILED, EXIT_OK
 from rbee_tui.feed.live import LiveFeed, Timing
 from rbee_tui.feed.source import QueenLink
+from rbee_tui.garbage import Garbage
 from rbee_tui.screens.actions import Actions
 from rbee_tui.screens.base import FleetScreen
 from rbee_tui.screens.chat import Chat
@@ -46,6 +48,10 @@ from rbee_tui.widgets.picker import Picker
 
 TICK_S = 1.0
 """How often ages and the clock are drawn again when nothing else happens."""
+BUILDING_S = 0.05
+"""How long nothing is drawn when a screen is shown for the first time and comes into being."""
+BUILT_S = 0.005
+"""The same when it was there already and only has to be brought up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +158,11 @@ class RbeeApp(App[ExitCode]):
         self.view = replace(self.view, zone=setup.zone)
         self.feed: LiveFeed | None = None
         self.actions = Actions(self, link)
+        self._built = {self.DEFAULT_MODE}
+        self._hold_s = BUILDING_S
         self._offered = False
         self._shown_at = 0.0
+        self.garbage = Garbage(time.monotonic)
         self.themes = LiveThemes(self, (bundled_folder(), *setup.theme_folders))
         name = choose(setup.theme, self.themes.found, no_color=setup.no_color)
         if name:
@@ -178,6 +187,12 @@ class RbeeApp(App[ExitCode]):
         self.set_interval(TICK_S, self._tick)
         if self.setup.first_prompt is not None:
             self.actions.submit(self.setup.first_prompt)
+
+    async def on_event(self, event: Event) -> None:
+        """Note that somebody is there."""
+        if isinstance(event, InputEvent):
+            self.garbage.typed()
+        await super().on_event(event)
 
     def publish(self, view: View) -> None:
         """Take the newest view and show it where it is seen."""
@@ -206,6 +221,7 @@ class RbeeApp(App[ExitCode]):
 
     def _tick(self) -> None:
         """Ages go on also while nothing comes."""
+        self.garbage.tick()
         if self.setup.now() - self._shown_at < 0.9 * TICK_S:
             return
         self.view = replace(self.view, now=self.setup.now())
@@ -234,16 +250,25 @@ class RbeeApp(App[ExitCode]):
 
     def show_screen(self, name: str, words: str = "") -> None:
         """Go to a screen, its table filtered by the words if there are any."""
-        _ = self.switch_mode(name)
+        self._switch(name)
         if words and isinstance(self.screen, TableScreen):
             self.call_after_refresh(self.screen.set_filter, words)
+
+    def _switch(self, name: str) -> None:
+        self._hold_s = BUILT_S if name in self._built else BUILDING_S
+        self._built.add(name)
+        _ = self.switch_mode(name)
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Hold what is drawn while screens change; Textual's time is for screens not built yet."""
+        super().delay_update(min(delay, self._hold_s))
 
     def go(self, noun: str, id: str) -> None:
         """Go to one thing of the fleet."""
         name = NOUN_SCREENS.get(noun)
         if name is None:
             return
-        _ = self.switch_mode(name)
+        self._switch(name)
         screen = self.screen
         if isinstance(screen, TableScreen | StreamsScreen):
             screen.select_id(id)
@@ -383,7 +408,11 @@ def run(
     )
     while True:
         app = RbeeApp(QueenClient(url, token), setup)
-        result = app.run()
+        app.garbage.take_over()
+        try:
+            result = app.run()
+        finally:
+            app.garbage.give_back()
         if result is None:
             # Textual closed without our leave: a bug it has told of, or a signal.
             return ExitCode(app.return_code or EXIT_FAILED)

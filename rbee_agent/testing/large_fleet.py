@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -30,6 +31,9 @@ WORKERS: Final = 8
 MODELS: Final = ("qwen2.5-14b", "llama-3.1-8b", "smollm2-135m", "mistral-small-24b")
 SHARES: Final = 20
 """Telemetry comes in so many parts a second, as from hosts that do not know of each other."""
+MARK: Final = re.compile(r"t(\d{7})\b")
+MARK_MS: Final = 10_000_000
+"""Marks begin anew after so many milliseconds."""
 
 
 def nodes(hosts: int, at: float) -> list[NodeInfo]:
@@ -193,12 +197,33 @@ class LargeFleet:
                 await asyncio.sleep(0)
             await asyncio.sleep(0.1)
 
-    async def serve(self, port: int = 0) -> None:
+    async def keep_changing(self, every_s: float) -> None:
+        """Change the state of the first worker by model and name, which says when: see `marked`."""
+        first = min(self.queen.snapshot.workers, key=lambda w: (w.model, w.id))
+        while True:
+            await asyncio.sleep(every_s)
+            update = {"state": WorkerState.BACKOFF, "error": mark(time.time())}
+            self.queen.change("worker", first.id, first.model_copy(update=update))
+
+    async def serve(self, port: int = 0, *, change_every_s: float = 0.0) -> None:
         """Print the address and serve until cancelled."""
-        async with self.queen.serve(port):
+        async with self.queen.serve(port), asyncio.TaskGroup() as group:
             sys.stdout.write(f"{self.queen.url}\n")
             sys.stdout.flush()
-            await self.keep_streaming()
+            group.create_task(self.keep_streaming())
+            if change_every_s:
+                group.create_task(self.keep_changing(change_every_s))
+
+
+def mark(at: float) -> str:
+    """A moment (Unix seconds) in few letters, for the end that measures: its milliseconds."""
+    return f"t{int(at * 1000) % MARK_MS:07}"
+
+
+def marked(text: str) -> float | None:
+    """The newest moment that is written in the text, seconds of `MARK_MS`; None without one."""
+    found = MARK.findall(text)
+    return int(found[-1]) / 1000 if found else None
 
 
 def main() -> None:
@@ -209,12 +234,19 @@ def main() -> None:
     parser.add_argument("--tokens-per-s", type=float, default=80.0)
     parser.add_argument("--length", type=int, default=2000, help="tokens of each stream")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--change-every",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="a worker changes its state so often",
+    )
     given = parser.parse_args()
     fleet = LargeFleet(
         given.hosts, given.streams, tokens_per_s=given.tokens_per_s, length=given.length
     )
     try:
-        asyncio.run(fleet.serve(given.port))
+        asyncio.run(fleet.serve(given.port, change_every_s=given.change_every))
     except KeyboardInterrupt:
         return
 

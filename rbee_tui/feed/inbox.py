@@ -71,12 +71,19 @@ class Inbox:
         """Count a message that could not be read."""
         self._unreadable += 1
 
-    def take(self, *, telemetry: bool = True) -> Batch:
-        """Everything that waits, in an order that can be applied; telemetry only where asked."""
+    @property
+    def telemetry_waits(self) -> int:
+        """Of how many nodes telemetry waits."""
+        return len(self._telemetry)
+
+    def take_telemetry(self) -> list[Event]:
+        """The newest telemetry of each node that sent some."""
+        waiting, self._telemetry = list(self._telemetry.values()), {}
+        return waiting
+
+    def take(self) -> Batch:
+        """Everything else that waits, in an order that can be applied."""
         batch = Batch([*self._durable], [], self._unreadable)
-        if telemetry:
-            batch.events += self._telemetry.values()
-            self._telemetry = {}
         if self._streams:
             streams = list(self._streams.values())
             batch.chunks.append(

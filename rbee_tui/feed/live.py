@@ -2,7 +2,8 @@
 
 Nothing is polled: the flush sleeps until something came, and then waits out the rest of its
 interval so that a burst becomes one repaint. Telemetry, which comes from each host when it likes,
-is gathered for longer: numbers that change once a second can be read, and cost little.
+is gathered for longer: numbers that change once a second can be read, and cost little. It is
+taken into the fleet in small parts meanwhile, so that a key never waits for a large one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rbee_agent.wire.sse import ServerEvent
 from rbee_tui.feed.inbox import Inbox
 from rbee_tui.feed.source import FeedSource
 from rbee_tui.state.events import Unreadable, read_event
+from rbee_tui.state.fleet import Fleet
 from rbee_tui.state.link import Link, LinkState
 from rbee_tui.state.reducer import count_unreadable, reduce_all
 from rbee_tui.state.streams import apply_chunks, settle
@@ -28,6 +30,8 @@ from rbee_tui.state.view import View
 FLUSH_INTERVAL_S: Final = 0.1
 TELEMETRY_INTERVAL_S: Final = 0.8
 """With a hive's second between two samples, what is shown is never two seconds old."""
+PART: Final = 20
+"""Hosts whose telemetry is taken into the fleet at once."""
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_MOST_S: Final = 5.0
 
@@ -62,6 +66,8 @@ class LiveFeed:
         self._gathering = False
         """Telemetry waits for more of it."""
         self._gathered = False
+        self._fleet = Fleet()
+        """What is known; the view's fleet is older by the telemetry that waits to be shown."""
         self.view = View(link=Link(url=url, since=timing.now()), now=timing.now())
 
     async def run(self) -> None:
@@ -140,6 +146,8 @@ class LiveFeed:
 
     def _gather(self) -> None:
         """Show telemetry together, a while after the first of it came."""
+        if self._inbox.telemetry_waits >= PART:
+            self._fleet = reduce_all(self._fleet, self._inbox.take_telemetry())
         if not self._gathering:
             self._gathering = True
             wait = self._timing.telemetry_interval_s
@@ -147,6 +155,7 @@ class LiveFeed:
 
     def _show_gathered(self) -> None:
         self._gathering, self._gathered = False, True
+        self._fleet = reduce_all(self._fleet, self._inbox.take_telemetry())
         self._wake.set()
 
     async def _wait_to_retry(self, attempts: int, problem: str) -> None:
@@ -190,17 +199,19 @@ class LiveFeed:
     def flush(self) -> None:
         """Apply what waits and publish the view."""
         now = self._timing.now()
-        batch = self._inbox.take(telemetry=self._gathered)
-        self._gathered = False
-        fleet, streams = self.view.fleet, self.view.streams
+        batch = self._inbox.take()
         if batch.events:
-            fleet = reduce_all(fleet, batch.events)
+            self._fleet = reduce_all(self._fleet, batch.events)
+        self._fleet = count_unreadable(self._fleet, batch.unreadable)
+        news = self._gathered or batch.events or batch.unreadable
+        self._gathered = False
+        fleet = self._fleet if news else self.view.fleet
+        streams = self.view.streams
         if batch.chunks:
             streams = apply_chunks(streams, batch.chunks, now=now)
         if batch.text_dropped:
             streams = replace(streams, dropped_here=streams.dropped_here + batch.text_dropped)
         if batch.events:
             streams = settle(streams, fleet.tasks, now=now)
-        fleet = count_unreadable(fleet, batch.unreadable)
         self.view = replace(self.view, fleet=fleet, streams=streams, now=now)
         self._publish(self.view)

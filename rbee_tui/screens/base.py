@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import ScreenResume
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from rbee_tui.panes.headline import headline
 from rbee_tui.screens.names import SCREENS
 from rbee_tui.state.view import View
+from rbee_tui.widgets.key_line import KeyLine
 from rbee_tui.widgets.line import Line
 from rbee_tui.widgets.tabs import Tab, TabLine
 
@@ -39,6 +40,10 @@ class FleetScreen(Screen[None]):
                 tooltip="One step back; never quits"),
     ]  # fmt: skip
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen_before = False
+
     @property
     def center(self) -> RbeeApp:
         """The app, as what it is."""
@@ -55,7 +60,7 @@ class FleetScreen(Screen[None]):
         tabs = [Tab(name, one.key, one.short) for name, one in SCREENS.items()]
         yield TabLine(tabs, self.NAME, id="tabs")
         yield from self.body()
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine(id="keys")
 
     def body(self) -> ComposeResult:
         """What is between the headline and the footer."""
@@ -70,8 +75,11 @@ class FleetScreen(Screen[None]):
         """Show what is known already."""
         self.refresh_view()
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         """Back from another screen: show what happened since."""
+        # What changes a style while nobody looks (theme, size, focus) has it styled by itself.
+        event.refresh_styles = not self._seen_before
+        self._seen_before = True
         self.refresh_view()
 
     def on_resize(self) -> None:

@@ -56,6 +56,8 @@ class Fleet:
     narration: tuple[Narration, ...] = ()
     unreadable: int = 0
     """Messages of the feed that could not be read since the app began."""
+    _counted: list[Totals] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The totals, once somebody asked: the fleet does not change, and they are asked often."""
 
     def slots_busy(self, worker: WorkerInfo) -> int:
         """Streams the worker serves now, by its newest telemetry."""
@@ -85,12 +87,14 @@ class Fleet:
 
     def totals(self) -> Totals:
         """Numbers for the line at the top."""
+        if self._counted:
+            return self._counted[0]
         running = queued = 0
         for task in self.tasks.values():
             running += task.state is TaskState.RUNNING
             queued += task.state is TaskState.QUEUED
         workers = self.workers.values()
-        return Totals(
+        counted = Totals(
             nodes=len(self.nodes),
             workers=len(self.workers),
             ready=sum(w.state is WorkerState.READY for w in workers),
@@ -98,6 +102,8 @@ class Fleet:
             queued=queued,
             tokens_per_s=sum(self.tokens_per_s(w) for w in workers),
         )
+        self._counted.append(counted)
+        return counted
 
 
 @dataclass(frozen=True, slots=True)

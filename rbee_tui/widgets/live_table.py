@@ -117,6 +117,7 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._cursor_at = 0
         self._layout: list[tuple[int, Column, int]] = []
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)
+        self._base = Style.null()
 
     @property
     def cursor(self) -> Row | None:
@@ -207,10 +208,15 @@ class LiveTable(ScrollView, can_focus=True, inherit_bindings=False):
         """The header shows the order."""
         self.refresh(Region(0, 0, self.size.width, self._head))
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Find the style of the text once for all lines: it depends on all that is around it."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line: the header, a row, the sentence for no rows, or nothing."""
         width = self.size.width
-        base = self.rich_style
+        base = self._base
         if y < self._head:
             return self._header(width)
         at = self.scroll_offset.y + y - self._head

@@ -10,8 +10,9 @@ from typing import ClassVar, Final
 
 from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
@@ -59,6 +60,7 @@ class TokenView(ScrollView, can_focus=True):
         """Whether the line ended with a newline of the text, not of the wrapping."""
         self._text_dropped = 0
         self._width = 0
+        self._base = Style.null()
 
     @property
     def text(self) -> str:
@@ -140,10 +142,15 @@ class TokenView(ScrollView, can_focus=True):
         self.following = True
         self._grown()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Find the style of the text once for all lines: it depends on all that is around it."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One wrapped line of the text."""
         width = self.size.width
-        base = self.rich_style
+        base = self._base
         at = self.scroll_offset.y + y
         if at >= len(self._lines):
             if y == 0 and not self._lines and self.notice:

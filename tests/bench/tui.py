@@ -24,6 +24,7 @@ from pathlib import Path
 
 import psutil
 
+from rbee_agent.testing.large_fleet import MARK_MS, marked
 from tests.e2e.terminal import Terminal
 
 GREEK = "αβγδεζηθικλμνξοπρστυφχψω"
@@ -44,12 +45,11 @@ class Use:
 
 
 @contextlib.contextmanager
-def paper_queen(streams: int) -> Iterator[str]:
+def paper_queen(streams: int, *, change_every_s: float = 0.0) -> Iterator[str]:
     """A queen with a large fleet in a process of its own; gives her URL."""
     command = [sys.executable, "-m", "rbee_agent.testing.large_fleet", "--hosts", str(HOSTS)]
-    process = subprocess.Popen(
-        [*command, "--streams", str(streams)], stdout=subprocess.PIPE, text=True
-    )
+    command += ["--streams", str(streams), "--change-every", str(change_every_s)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()
@@ -98,19 +98,38 @@ def echoes(terminal: Terminal, rounds: int) -> list[float]:
     return found
 
 
-SWITCHES = (("2", "DEVICE"), ("3", "SLOTS"), ("4", "T/S"), ("5", "PLACE"), ("6", "QUANT"))
-"""A screen's key and a word that neither it nor the one before it draws elsewhere."""
+SWITCHES = (("2", "DEVICE"), ("3", "SLOTS"), ("4", "T/S"), ("5", "TOKENS"), ("6", "QUANT"))
+"""A screen's key and a word of its header that neither it nor the one before it draws elsewhere,
+and that is there at 120 columns: with the details beside them, tables leave columns out."""
 
 
-def switches(terminal: Terminal, rounds: int) -> list[float]:
-    """Seconds from the key of a screen to the header of its table."""
-    found = []
+def switches(terminal: Terminal, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds from the key of a screen to the header of its table: first visits, and later ones."""
+    firsts, found = [], []
     for at in range(rounds + 1):
         for key, word in SWITCHES:
             took = terminal.time_to(key, word)
-            if at:  # the first visit builds the screen
-                found.append(took)
+            (found if at else firsts).append(took)
             time.sleep(0.31)
+    return firsts, found
+
+
+def changes(terminal: Terminal, rounds: int) -> list[float]:
+    """Seconds from a change of a worker's state at the queen to its sight on the workers screen."""
+    found: list[float] = []
+    terminal.time_to("3", "SLOTS")
+    last = terminal.when(lambda: marked(terminal.drawn))
+
+    def next_one() -> float | None:
+        """A change that was not seen yet: its row is also drawn again for other reasons."""
+        at = marked(terminal.drawn)
+        return None if at == last else at
+
+    for _ in range(rounds):
+        at = terminal.when(next_one)
+        seen = time.time() % (MARK_MS / 1000)
+        found.append(math.inf if at is None else seen - at)
+        last = at
     return found
 
 
@@ -164,7 +183,7 @@ def main() -> None:
                 terminal.press(key)
                 time.sleep(2)
                 say(f"at rest, telemetry of all, {name}", used(terminal, 10))
-    with paper_queen(64) as url, center(url, size) as terminal:
+    with paper_queen(64, change_every_s=0.77) as url, center(url, size) as terminal:
         terminal.until("64 running")
         time.sleep(5)
         say("64 streams of 80 tokens/s, overview", used(terminal, given.minutes * 60))
@@ -174,11 +193,14 @@ def main() -> None:
         terminal.press("t")
         time.sleep(2)
         say("64 streams of 80 tokens/s, streams, text shown", used(terminal, 15))
-        echo, switch = echoes(terminal, 8), switches(terminal, 8)
+        echo, (first, switch) = echoes(terminal, 8), switches(terminal, 8)
+        change = changes(terminal, 40)
 
     print("\n| | median / p95 / worst |\n|---|---|")
     print(f"| a letter typed, ms ({len(echo)}) | {millis(echo)} |")
     print(f"| another screen, ms ({len(switch)}) | {millis(switch)} |")
+    print(f"| another screen, its first visit, ms ({len(first)}) | {millis(first)} |")
+    print(f"| a worker's change of state at the queen, ms ({len(change)}) | {millis(change)} |")
     print(f"| start to the fleet on the screen, ms ({STARTS}) | {millis(begun)} |")
 
 

@@ -14,8 +14,11 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 KEPT = 200_000
 """Characters of the newest output that are held."""
@@ -84,6 +87,11 @@ class Terminal:
         with self._more:
             there = self._more.wait_for(lambda: text in self.drawn, timeout)
         return time.perf_counter() - began if there else math.inf
+
+    def when(self, found: Callable[[], T | None], *, timeout: float = 5.0) -> T | None:
+        """Wait until something can be found in what was drawn; None where it never came."""
+        with self._more:
+            return self._more.wait_for(found, timeout)
 
     def press(self, keys: str) -> None:
         """Type."""

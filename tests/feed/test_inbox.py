@@ -36,9 +36,10 @@ def test_only_the_newest_telemetry_of_a_node_waits() -> None:
     inbox = Inbox()
     for at in range(100):
         inbox.put(Event(Telemetry(node_id="n", at=float(at)), 1.0))
-    batch = inbox.take()
 
-    assert [event.payload.at for event in batch.events] == [99.0]
+    assert inbox.telemetry_waits == 1
+    assert [event.payload.at for event in inbox.take_telemetry()] == [99.0]
+    assert not inbox.take_telemetry()
 
 
 def test_waiting_text_is_joined() -> None:

@@ -13,7 +13,7 @@ from rbee_agent.contracts.nodes import NodeInfo, NodeState, Telemetry
 from rbee_agent.errors import Refused, Unreachable
 from rbee_agent.wire.sse import ServerEvent
 from rbee_tui.feed import live as live_module
-from rbee_tui.feed.live import LiveFeed, Timing
+from rbee_tui.feed.live import PART, LiveFeed, Timing
 from rbee_tui.state.link import LinkState
 from rbee_tui.state.view import View
 
@@ -232,3 +232,36 @@ async def test_telemetry_is_gathered_and_changes_are_not_held_back() -> None:
 
     assert first.fleet.nodes["n1"].load_1m is None
     assert "w1" in then.fleet.workers
+
+
+async def test_telemetry_of_many_hosts_is_shown_whole_and_no_change_undoes_it() -> None:
+    """What was taken in by parts is seen together; a change that came between is in it, too."""
+    source = Source()
+    names = [f"n{at}" for at in range(5 * PART)]
+    nodes = [NodeInfo(id=name, state=NodeState.ONLINE) for name in names]
+    snapshot = FleetSnapshot.read_json(SNAPSHOT).model_copy(update={"nodes": nodes}).dump_json()
+    async with running(source) as (feed, watcher):
+        source.fleet.put_nowait(ServerEvent("snapshot", snapshot, "e-1"))
+        await watcher.until(lambda v: v.link.live and len(v.fleet.nodes) == len(names))
+        before = feed.view.fleet
+        for name in names:
+            load = Telemetry(node_id=name, at=1001.0, load_1m=7.0).dump_json()
+            source.fleet.put_nowait(ServerEvent("telemetry", load))
+        await watcher.until(lambda v: all(n.load_1m == 7.0 for n in v.fleet.nodes.values()))
+        source.fleet.put_nowait(change(2, "w1"))
+        then = await watcher.until(lambda v: "w1" in v.fleet.workers)
+
+    assert all(node.load_1m is None for node in before.nodes.values())
+    assert all(node.load_1m == 7.0 for node in then.fleet.nodes.values())
+
+
+async def test_text_alone_leaves_the_fleet_as_it_was() -> None:
+    """Tokens come ten times a second; a table whose fleet is the same object draws nothing."""
+    source = Source()
+    async with running(source) as (_, watcher):
+        source.fleet.put_nowait(ServerEvent("snapshot", SNAPSHOT, "e-1"))
+        first = await watcher.until(lambda v: v.link.live)
+        source.taps.put_nowait(_tap("hello"))
+        then = await watcher.until(lambda v: "j" in v.streams.by_job)
+
+    assert then.fleet is first.fleet
