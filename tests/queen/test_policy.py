@@ -171,7 +171,7 @@ async def test_check_changes_nothing(caller, hive):
     """A dry run tells what the script would answer on the fleet as it is."""
     await two_workers(caller, hive)
     reply = await caller.http.post("/v2/policy/check", json={"source": PLACE})
-    assert reply.json() == {"hooks": ["place"], "answers": {"place": "w2"}}
+    assert reply.json() == {"hooks": ["place"], "answers": {"place": "w2"}, "decisions": []}
     assert (await caller.http.get("/v2/policy")).json()["policy"] is None
 
 
