@@ -113,7 +113,7 @@ class Run:
             await remote.stop("hive")
             record = await remote.start("hive", env)
         result: Result = {
-            "url": record["url"],
+            "url": record.get("queen_url") or record["url"],
             "node_id": record.get("node_id"),
             "stale": record["stale"],
         }
@@ -140,8 +140,8 @@ class Run:
         """What runs there."""
         found = await remote.status("hive")
         state = "running" if found["running"] else "stopped"
-        shown = {name: found.get(name) for name in ("url", "version", "kept", "node_id")}
-        return {"state": state} | shown
+        shown = {name: found.get(name) for name in ("version", "kept", "node_id")}
+        return {"state": state, "url": found.get("queen_url") or found.get("url")} | shown
 
     async def uninstall(self, remote: Remote) -> Result:
         """Take everything off, and the host off the queen's list."""

@@ -28,6 +28,8 @@ from rbee_agent.contracts.devices import Device, DeviceProcess
 from rbee_agent.contracts.models import CatalogModel, Source
 from rbee_agent.contracts.nodes import HiveSnapshot, Telemetry, WorkerGauge
 from rbee_agent.contracts.workers import SpawnRequest, WorkerInfo, WorkerState
+from rbee_agent.hive.beats import Beats, QueenAddress, heartbeat
+from rbee_agent.hive.feed import HiveFeed
 from rbee_agent.hive.shelf import Shelf
 from rbee_agent.models.catalog import DEMO_MODEL
 from rbee_agent.runtime.clock import SystemClock
@@ -193,6 +195,33 @@ async def watching(count: int, url: str, token: str | None = None) -> AsyncItera
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@asynccontextmanager
+async def beating(hives: list[SimulatedHive], url: str) -> AsyncIterator[None]:
+    """Every hive sends its heartbeat each second, over TLS and a connection of its own."""
+    async with AsyncExitStack() as stack:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/v2/hosts/key") as answer:
+            key = await answer.json()
+        queen = QueenAddress(key["listen"], key["certificate"])
+
+        async def beat(hive: SimulatedHive, beats: Beats) -> None:
+            workers = hive.snapshot().workers
+            while True:
+                beats.beat(heartbeat(hive._telemetry(), workers, hive.models))
+                await asyncio.sleep(1.0)
+
+        tasks = []
+        for hive in hives:
+            own = await stack.enter_async_context(aiohttp.ClientSession())
+            beats = Beats(own, queen, hive.registration(), HiveFeed())
+            tasks += [asyncio.create_task(beats.run()), asyncio.create_task(beat(hive, beats))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def measure(agent: Agent, label: str, seconds: float, watches: list[Watch]) -> float:
     """Print one row; returns the share of a core."""
     await asyncio.sleep(SETTLE_S)
@@ -214,7 +243,8 @@ HEAD = """| {} | CPU (of a core) | MiB | events/s each | KiB/s each |
 
 async def queens_side(count: int, seconds: float, root: Path) -> None:
     """The queen with none, with all hives, and with people who watch."""
-    queen = Agent("rbee_agent.queen", record="queen.json", home=root / "queen")
+    port = {"RBEE_QUEEN_LISTEN": "127.0.0.1:0"}
+    queen = Agent("rbee_agent.queen", record="queen.json", home=root / "queen", **port)
     async with AsyncExitStack() as stack:
         stack.callback(queen.end)
         url = await queen.url()
@@ -235,6 +265,8 @@ async def queens_side(count: int, seconds: float, root: Path) -> None:
         joined = time.monotonic() - began
         share = await measure(queen, f"{count} hives, nobody watches", seconds, [])
         full = queen.memory
+        async with beating(hives, url):
+            await measure(queen, f"{count} hives, and their heartbeats", seconds, [])
         for readers in (1, WATCHERS):
             async with watching(readers, f"{url}/v2/events") as watches:
                 label = f"{count} hives, {readers} control center{'s' if readers > 1 else ''}"
