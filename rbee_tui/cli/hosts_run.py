@@ -53,7 +53,8 @@ async def do(
                 outcome = await on_each(hosts, getattr(run, what), board.tell)
         except asyncio.CancelledError:
             if what in _GO_ON:
-                note(f"what was begun has ended on the hosts, too; `rbee hive {what}` goes on")
+                again = f"rbee hive {what} {' '.join(names)}"
+                note(f"what was begun has ended on the hosts, too; `{again}` goes on")
             raise
     _show(outcome, as_json=as_json)
     return outcome.exit_code
