@@ -20,6 +20,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Event, InputEvent
 from textual.screen import Screen
+from textual.theme import Theme
 
 from rbee_agent.contracts.tasks import TaskRequest
 from rbee_agent.errors import EXIT_FAILED, EXIT_OK
@@ -43,6 +44,7 @@ from rbee_tui.state.link import LinkState
 from rbee_tui.state.view import View
 from rbee_tui.theming.files import bundled_folder, choose
 from rbee_tui.theming.live import LiveThemes
+from rbee_tui.theming.remembered import remember, remembered
 from rbee_tui.widgets.dialog import Answer, Question
 from rbee_tui.widgets.picker import Picker
 
@@ -64,6 +66,8 @@ class Setup:
     owns_agents: bool = False
     """The agents were started for this session: leaving asks what becomes of them."""
     theme: str | None = None
+    theme_file: Path | None = None
+    """Where the theme that is chosen here is kept for the next start."""
     no_color: bool = False
     theme_folders: tuple[Path, ...] = ()
     """The user's own, read after rbee's."""
@@ -164,12 +168,14 @@ class RbeeApp(App[ExitCode]):
         self._shown_at = 0.0
         self.garbage = Garbage(time.monotonic)
         self.themes = LiveThemes(self, (bundled_folder(), *setup.theme_folders))
-        name = choose(setup.theme, self.themes.found, no_color=setup.no_color)
+        last = remembered(setup.theme_file) if setup.theme_file is not None else None
+        name = choose(setup.theme, self.themes.found, no_color=setup.no_color, remembered=last)
         if name:
             self.theme = name
 
     def on_mount(self) -> None:
         """Connect, and keep the ages moving."""
+        self.theme_changed_signal.subscribe(self, self._theme_chosen)
         self.themes.tell_problems()
         asked = self.setup.theme
         if asked is not None and asked not in self.themes.found.themes:
@@ -193,6 +199,14 @@ class RbeeApp(App[ExitCode]):
         if isinstance(event, InputEvent):
             self.garbage.typed()
         await super().on_event(event)
+
+    def _theme_chosen(self, theme: Theme) -> None:
+        """Keep it for the next start."""
+        if self.setup.theme_file is not None:
+            try:
+                remember(self.setup.theme_file, theme.name)
+            except OSError as error:
+                self.actions.say(f"the theme is not kept: {error}", severe=True)
 
     def publish(self, view: View) -> None:
         """Take the newest view and show it where it is seen."""
@@ -392,15 +406,18 @@ def run(
     """
     from rbee_agent.client.locate import find_queen
     from rbee_agent.client.queen import QueenClient
+    from rbee_agent.settings.config import load
     from rbee_agent.settings.places import Places
 
     places = Places.of_user()
+    keeper = load(places.config_file).settings.keeper
     setup = Setup(
         url=url,
         first_prompt=first_prompt,
-        read_only=read_only,
+        read_only=read_only or keeper.read_only,
         owns_agents=owns_agents,
-        theme=theme or os.environ.get("RBEE_THEME"),
+        theme=theme or os.environ.get("RBEE_THEME") or keeper.theme,
+        theme_file=places.state / "theme",
         no_color="NO_COLOR" in os.environ,
         theme_folders=(places.config / "themes",),
         may_start=find_queen(places).url == url and is_loopback(url),

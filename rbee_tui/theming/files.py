@@ -112,12 +112,23 @@ def find_themes(folders: Iterable[Path]) -> Found:
     return Found(themes, tuple(problems))
 
 
-def choose(asked: str | None, found: Found, *, no_color: bool) -> str:
-    """The theme to begin with: the one asked for, else the right one for this terminal."""
+def choose(
+    asked: str | None, found: Found, *, no_color: bool, remembered: str | None = None
+) -> str:
+    """The theme to begin with: the one asked for, else the right one for this terminal.
+
+    Args:
+        asked: for this start, by name.
+        found: what there is.
+        no_color: colours are not wanted, whatever was chosen before.
+        remembered: chosen in the control center the last time; its file may be gone.
+    """
     if asked is not None and asked in found.themes:
         return asked
     if no_color and NO_COLOR_THEME in found.themes:
         return NO_COLOR_THEME
+    if remembered is not None and remembered in found.themes:
+        return remembered
     return DEFAULT_THEME if DEFAULT_THEME in found.themes else next(iter(found.themes), "")
 
 

@@ -109,6 +109,14 @@ def test_no_color_is_honoured_unless_a_theme_is_asked_for() -> None:
     assert choose("no-such", OURS, no_color=False) == DEFAULT_THEME
 
 
+def test_the_theme_chosen_last_is_there_again_unless_something_is_stronger() -> None:
+    """A wish for this start and NO_COLOR come first; a theme whose file is gone is no trouble."""
+    assert choose(None, OURS, no_color=False, remembered="rbee-cb") == "rbee-cb"
+    assert choose("rbee-light", OURS, no_color=False, remembered="rbee-cb") == "rbee-light"
+    assert choose(None, OURS, no_color=True, remembered="rbee-cb") == NO_COLOR_THEME
+    assert choose(None, OURS, no_color=False, remembered="gone") == DEFAULT_THEME
+
+
 def test_text_styles_and_opacity_are_values() -> None:
     """Variables may be colours, colours with opacity, or text styles."""
     ThemeFile(name="x", primary="red", variables={"a": "red 40%", "b": "bold reverse"})

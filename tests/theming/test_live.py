@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.app import App
 
+from rbee_tui.app import RbeeApp, Setup
 from rbee_tui.theming.live import LiveThemes
 
 
@@ -30,3 +31,17 @@ async def test_a_file_that_changes_is_taken_and_a_broken_one_is_told_once(tmp_pa
 
         assert [note.title for note in app._notifications] == ["theme not used"]
         assert themes.next() == "mine"
+
+
+async def test_what_is_chosen_is_there_at_the_next_start(tmp_path: Path) -> None:
+    """The key for the next theme writes its name; another control center begins with it."""
+    setup = Setup(live=False, theme_file=tmp_path / "state" / "theme")
+    app = RbeeApp(None, setup)
+    first = app.theme
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+t")
+        await pilot.pause()
+        chosen = app.theme
+
+    assert chosen != first
+    assert RbeeApp(None, setup).theme == chosen
