@@ -27,6 +27,7 @@ from rbee_tui.panes.why import (
     why_task,
     why_worker,
 )
+from rbee_tui.screens.log import LogScreen
 from rbee_tui.screens.shell import run_aside, ssh_names
 from rbee_tui.state.clean import clean
 from rbee_tui.state.units import millis, size
@@ -339,13 +340,14 @@ class Actions:
         self.show(f"why: {job_id}", why_task((await link.explain(job_id)).dump()))
 
     def logs(self, worker_id: str) -> None:
-        """Show a worker's last log lines."""
-        if self._link is not None:
-            self._start(self._logs(self._link, worker_id))
+        """Show a worker's log, and what comes to it."""
+        if (link := self._link) is None:
+            return
 
-    async def _logs(self, link: QueenLink, worker_id: str) -> None:
-        lines = await link.worker_logs(worker_id, lines=LOG_LINES)
-        self.show(f"log of {worker_id}", [clean(line) for line in lines] or ["it said nothing"])
+        async def ask() -> list[str]:
+            return [clean(line) for line in await link.worker_logs(worker_id, lines=LOG_LINES)]
+
+        _ = self._app.push_screen(LogScreen(f"log of {worker_id}", ask))
 
     def show_errors(self) -> None:
         """What went wrong lately, newest first, with all that is known of it."""

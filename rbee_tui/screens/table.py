@@ -307,7 +307,9 @@ class Workers(TableScreen):
     PANE = workers.PANE
     BINDINGS: ClassVar[list[BindingType]] = [
         *verb_bindings("worker"),
-        Binding("l", "logs", "logs", id="worker.logs", tooltip="The worker's last log lines"),
+        Binding(
+            "l", "logs", "logs", id="worker.logs", tooltip="The worker's log, and what comes to it"
+        ),
     ]
 
     def without_row(self, verb: Verb) -> None:
@@ -318,7 +320,7 @@ class Workers(TableScreen):
             super().without_row(verb)
 
     def action_logs(self) -> None:
-        """The last log lines of the worker under the cursor."""
+        """The log of the worker under the cursor."""
         if (row := self.table.cursor) is not None:
             self.center.actions.logs(row.key)
 

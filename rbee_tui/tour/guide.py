@@ -20,6 +20,7 @@ from rbee_tui.panes.prompt_bar import PromptInput
 from rbee_tui.screens.base import FleetScreen
 from rbee_tui.screens.chat import Chat
 from rbee_tui.screens.help import HelpScreen, key_name
+from rbee_tui.screens.log import LogScreen
 from rbee_tui.screens.overview import Overview
 from rbee_tui.screens.policy import PolicyScreen, Source
 from rbee_tui.screens.streams import StreamsScreen
@@ -50,7 +51,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[type[DOMNode], ...]], ...]] = (
     ("Typing a prompt", (PromptInput,)),
     ("Typing a filter", (FilterInput,)),
     ("Palettes and choices", (Picker,)),
-    ("Questions, and text over the screen", (Question, Sheet, HelpScreen)),
+    ("Questions, and text over the screen", (Question, Sheet, LogScreen, HelpScreen)),
 )
 """Every class of ours that binds keys, where a reader looks for it."""
 

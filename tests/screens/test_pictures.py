@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from rbee_agent.errors import RbeeError
 from rbee_tui.panes.why import why_task
+from rbee_tui.screens.log import LogScreen
 from rbee_tui.screens.names import SCREENS
 from rbee_tui.state.view import View
 from rbee_tui.tour.picture import picture_app
@@ -166,7 +167,10 @@ def test_what_is_told(snap_compare: Compare, view: View, press: Any, what: str) 
         app.actions.show("why: task-j3vn", why_task(EXPLAINED))
 
     async def log() -> None:
-        app.actions.show("log of w-7f3k", [f"line {at} of many" for at in range(40)])
+        async def ask() -> list[str]:
+            return [f"line {at} of many" for at in range(40)]
+
+        app.push_screen(LogScreen("log of w-7f3k", ask))
 
     async def error() -> None:
         app.actions.report(
