@@ -66,6 +66,10 @@ class Answer:
             return True
         return self._text.holding or bool(self._decoder.getstate()[0])
 
+    def opening(self) -> tuple[str, str] | None:
+        """See :meth:`OutputParser.opening`; of the last token."""
+        return None if self._parser is None else self._parser.opening()
+
     def push(self, token: int) -> list[Piece]:
         """Take the next token; return what may be shown now, if anything."""
         if self.stopped:

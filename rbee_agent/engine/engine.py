@@ -283,7 +283,16 @@ class Engine:
         sampler = Sampler(model, request.sampling, grammar=plan.grammar, prompt=prompt)
         answer = plan.answer(self, request)
         limit = min(request.max_tokens or room, room)
-        return Job(request, prompt, sampler, sink, limit=limit, vocabulary=self, answer=answer)
+        return Job(
+            request,
+            prompt,
+            sampler,
+            sink,
+            limit=limit,
+            vocabulary=self,
+            answer=answer,
+            rest_of_call=plan.rest_of_call if plan.grammar is None and plan.offer.tools else None,
+        )
 
     def _prompt_ids(self, plan: Plan, request: ExecuteRequest) -> list[int]:
         model = self._loaded()

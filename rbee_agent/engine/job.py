@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rbee_agent.contracts.frames import EndFrame, FinishReason
@@ -13,6 +14,9 @@ from rbee_agent.engine.context import Logits
 from rbee_agent.engine.sampling import Candidates, Sampler, top_logprobs
 from rbee_agent.engine.sink import Sink
 from rbee_agent.engine.tools.pieces import Piece, Text, joined
+
+RestOfCall = Callable[[str, str], str]
+"""The grammar of what follows a tool's name, and what its first token holds before."""
 
 
 class Job:
@@ -28,8 +32,12 @@ class Job:
         limit: int,
         vocabulary: Vocabulary,
         answer: Answer,
+        rest_of_call: RestOfCall | None = None,
     ) -> None:
-        """Prepare a generation of at most `limit` tokens behind `prompt`, read by `answer`."""
+        """Prepare a generation of at most `limit` tokens behind `prompt`, read by `answer`.
+
+        A call that the model begins of itself goes on as `rest_of_call` has it.
+        """
         self.id = request.job_id
         self.strict = request.strict
         self.cold = request.kv_hint == "cold"
@@ -52,6 +60,7 @@ class Job:
         self._vocabulary = vocabulary
         self._replay = replay
         self._answer = answer
+        self._rest_of_call = rest_of_call
         self._generated: list[int] = []
         self._pending: list[Piece] = []
         self._unsent: list[int] = []
@@ -170,6 +179,8 @@ class Job:
         self._generated.append(token)
         self.next_token = token
         self._pending += self._answer.push(token)
+        if self._rest_of_call is not None and (begun := self._answer.opening()) is not None:
+            self.sampler.constrain(self._rest_of_call(*begun), token)
         if show:
             self._unsent.append(token)
         # A frame ends where nothing is held back: there the stream may go on elsewhere.

@@ -12,7 +12,7 @@ from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.engine.answer import Answer, Vocabulary
 from rbee_agent.engine.template import ChatTemplate, Prompt
 from rbee_agent.engine.tools.calls import long_id, short_id
-from rbee_agent.engine.tools.constrain import add_calls
+from rbee_agent.engine.tools.constrain import add_calls, rest_of_call
 from rbee_agent.engine.tools.parse import OutputParser
 from rbee_agent.engine.tools.styles import Style
 from rbee_agent.grammar import Grammar, compile_schema, text_up_to
@@ -48,6 +48,11 @@ class Plan:
         )
         one = bool(self.offer.tools) and not self.offer.several
         return Answer(vocabulary, stop=request.stop, parser=parser, one_call=one)
+
+    def rest_of_call(self, tool: str, before: str) -> str:
+        """The grammar of a call that the model has begun; see :func:`rest_of_call`."""
+        (called,) = (one for one in self.offer.tools if one.name == tool)
+        return rest_of_call(called, before)
 
 
 def plan_of(request: ExecuteRequest, template: ChatTemplate) -> Plan:

@@ -104,6 +104,7 @@ class Sampler:
         Raises:
             InvalidParams: the grammar does not parse, or a bias names no token.
         """
+        self._model = model
         self._sampling = sampling
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._chain: Any = None
@@ -153,6 +154,23 @@ class Sampler:
         if self._grammar is None or token < 0 or self._allows(token, candidates):
             return token
         return self._draw(logits, position, candidates, constrained=True)
+
+    def constrain(self, grammar: str, token: int) -> None:
+        """From now on the answer goes on as `grammar` has it, which `token` has begun.
+
+        Where the token does not fit, nothing is constrained.
+        """
+        if self._grammar:
+            llama_cpp.llama_sampler_free(self._grammar)
+        self._grammar = _grammar(self._model, grammar)
+        if not self._allows(token, Candidates(1)):
+            llama_cpp.llama_sampler_free(self._grammar)
+            self._grammar = None
+            return
+        llama_cpp.llama_sampler_accept(self._grammar, token)
+        if self.greedy:
+            self.greedy = False
+            self._chain = _chain(self._model, self._sampling, {})
 
     def check(self, token: int) -> None:
         """See that a known token may follow; llama.cpp ends the process for one that may not.

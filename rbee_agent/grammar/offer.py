@@ -20,6 +20,8 @@ class Tool:
     name: str
     parameters: dict[str, Any]
     """The JSON Schema of its arguments."""
+    strict: bool = False
+    """Whether that holds also for calls that the model decides on."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def _tool(tool: dict[str, Any], where: str) -> Tool:
         parameters = {"type": "object", "properties": {}, "additionalProperties": False}
     if not isinstance(parameters, dict):
         raise _refused(f"{where}.function.parameters", "parameters are a JSON Schema object")
-    return Tool(name, parameters)
+    return Tool(name, parameters, strict=function.get("strict") is True)
 
 
 def _refused(field: str, message: str) -> InvalidParams:

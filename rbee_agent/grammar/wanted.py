@@ -57,7 +57,7 @@ def check(
     schema = wanted_schema(response_format)
     if schema is not None:
         compile_schema(schema, Grammar(), field=FIELD, prefix="s")
-    for tool in offer.must:
+    for tool in offer.must or [tool for tool in offer.tools if tool.strict]:
         field = arguments_field(tool)
         compile_schema(tool.arguments, Grammar(), field=field, prefix="s")
     return offer

@@ -43,6 +43,8 @@ class CallReader:
         self._empty = True
         self._whole = False
         """Whether the arguments have come to their end, be the call's own end missing."""
+        self.opening: str | None = None
+        """The tool whose arguments, as JSON, begin with the character read last."""
         self.in_code = False
         """Whether the rest of the answer is code."""
 
@@ -185,6 +187,7 @@ class CallReader:
         self.end()
 
     def _object_of_arguments(self, first: str) -> Step[None]:
+        self.opening = self._name if first == "{" else None
         yield from read_json.value(self._chars, first, self.argument)
         self._whole = True
 

@@ -58,6 +58,7 @@ class OutputParser:
         self._thought_marks = marks if tools and style.calls_end_thoughts else ()
         self._after = style.after
         self._letters = {mark[0] for mark in (*self._first_marks, *style.after)}
+        self._opening: tuple[str, str] | None = None
         self._channel: Channel | None = None
         self._spoken = True
         """Whether anything but white space was said on this channel; such space goes unsaid."""
@@ -89,6 +90,11 @@ class OutputParser:
         """Space that is shown should the answer end here."""
         return self._space if self._channel is None and not self._reader.began else ""
 
+    def opening(self) -> tuple[str, str] | None:
+        """The tool whose arguments began in the last push, and what stood there before them."""
+        found, self._opening = self._opening, None
+        return found
+
     def shows(self, token: str) -> bool:
         """Whether a control token, by its name, is one of the marks to be read."""
         return self._style.shows(token)
@@ -98,8 +104,11 @@ class OutputParser:
         if self._plain and not self._held and self._letters.isdisjoint(text):
             self._say(text)
         else:
-            for character in text:
+            for place, character in enumerate(text):
                 self._run.send(character)
+                if (tool := self._reader.opening) is not None:
+                    self._reader.opening = None
+                    self._opening = (tool, text[:place]) if character == "{" else None
         return self._take()
 
     def finish(self) -> list[Piece]:
