@@ -79,25 +79,31 @@ class Beats:
                 self._tell(None)
                 await self._keep_beating()
             except NotFound:
-                continue
+                pass  # she does not know us any more
             except RbeeError as error:
                 self._tell(error.message)
                 pause = REFUSED_RETRY_S if error.code in _REFUSED else RETRY_S
             await asyncio.sleep(pause)
 
     async def _keep_beating(self) -> None:
-        """Send each heartbeat as it comes.
+        """Send each heartbeat as it comes; one that is lost is followed by the next.
 
         Raises:
             NotFound: she does not know this hive.
-            RbeeError: she cannot be reached, or refuses it.
+            RbeeError: she refuses it.
         """
         path = f"/v2/nodes/{self._said.node_id}/heartbeat"
         while True:
             await self._fresh.wait()
             self._fresh.clear()
-            if self._latest is not None:
+            if self._latest is None:
+                continue
+            try:
                 await self._send(path, self._latest.dump(), BEAT_TIMEOUT_S)
+            except Unreachable as error:
+                self._tell(error.message)
+            else:
+                self._tell(None)
 
     async def _send(self, path: str, body: object, timeout: float) -> None:
         try:

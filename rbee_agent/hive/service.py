@@ -87,7 +87,8 @@ class Hive:
         callback_token = Secret.new()
         async with (
             held(self.places.workers_lock, timeout=LOCK_S, what="this user's hive"),
-            aiohttp.ClientSession() as session,
+            # As many streams as workers have slots pass through this session.
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
         ):
             self.workers = Workers(
                 node_id=self.node_id,
