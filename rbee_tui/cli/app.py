@@ -27,6 +27,7 @@ COMMANDS = {
     "task": "rbee_tui.cli.task:app",
     "session": "rbee_tui.cli.task:session_app",
     "hive": "rbee_tui.cli.hosts:app",
+    "policy": "rbee_tui.cli.policy:app",
     "pool": "rbee_tui.cli.pool:app",
     "queen": "rbee_tui.cli.queen:app",
     "key": "rbee_tui.cli.key:app",

@@ -132,3 +132,29 @@ async def _show(session: sessions.Session, host: str, *, as_json: bool) -> None:
             ),
         )
     )
+
+
+@command(app, "drain")
+def drain(ctx: typer.Context, host: Host) -> None:
+    """Let a host finish what it does, and give it nothing new; `hive resume` ends it.
+
+    $ rbee hive drain HOST
+    """
+    sessions.run(_drain(sessions.of(ctx), host, drain=True))
+
+
+@command(app, "resume")
+def resume(ctx: typer.Context, host: Host) -> None:
+    """Give a drained host work again.
+
+    $ rbee hive resume HOST
+    """
+    sessions.run(_drain(sessions.of(ctx), host, drain=False))
+
+
+async def _drain(session: sessions.Session, host: str, *, drain: bool) -> None:
+    from rbee_tui.cli.worker import node_named
+
+    async with session.queen() as queen:
+        await queen.drain_node(await node_named(queen, host) or host, drain=drain)
+    note(f"{host} drains" if drain else f"{host} is given work again")

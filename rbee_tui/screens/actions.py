@@ -293,9 +293,7 @@ class Actions:
                 "add a host",
                 options,
                 placeholder="[user@]name, as you say it to ssh",
-                typed=lambda text: (
-                    [Option(text.strip(), text.strip(), "add this one")] if text.strip() else []
-                ),
+                typed=lambda text: hosts_typed(text.strip(), options),
             )
         )
         if name is None:
@@ -361,6 +359,15 @@ class Actions:
     def show(self, title: str, lines: list[Cell]) -> None:
         """Lines over the screen."""
         _ = self._app.push_screen(Sheet(title, lines))
+
+
+def hosts_typed(text: str, known: Sequence[Option]) -> list[Option]:
+    """The known hosts whose names begin so, then the one of exactly that name."""
+    if not text:
+        return []
+    begun = [option for option in known if option.name.startswith(text)]
+    exact = [option for option in begun if option.name == text]
+    return [*begun] if exact else [*begun, Option(text, text, "add this one")]
 
 
 def _model_option(view: View, name: str) -> Option:

@@ -6,7 +6,7 @@ from typing import Final
 
 from rbee_agent.contracts.nodes import NodeState
 from rbee_tui.feed.source import QueenLink
-from rbee_tui.verbs.verb import Danger, Target, Verb
+from rbee_tui.verbs.verb import Danger, Target, Verb, rbee
 
 
 def _refuses(target: Target) -> str | None:
@@ -53,7 +53,7 @@ DRAIN: Final = Verb(
     nouns=frozenset({"node"}),
     danger=Danger.DESTROYS,
     plan=_plan,
-    command=lambda _target: None,
+    command=lambda target: rbee("hive", "drain", target.id),
     run=_drain,
     refuses=_refuses,
 )
@@ -65,7 +65,7 @@ RESUME: Final = Verb(
     nouns=frozenset({"node"}),
     danger=Danger.NONE,
     plan=lambda target: (f"{target.id} is given work again.",),
-    command=lambda _target: None,
+    command=lambda target: rbee("hive", "resume", target.id),
     run=_resume,
     refuses=_resume_refuses,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rbee_tui.feed.source import QueenLink
-from rbee_tui.verbs.verb import Danger, Target, Verb
+from rbee_tui.verbs.verb import Danger, Target, Verb, rbee
 
 SCRIPT_NAME: Final = "policy.star"
 
@@ -39,7 +39,7 @@ APPLY: Final = Verb(
     nouns=frozenset({"policy"}),
     danger=Danger.CHANGES,
     plan=_apply_plan,
-    command=lambda _target: None,
+    command=lambda target: rbee("policy", "apply", target.id),
     run=_apply,
 )
 DROP: Final = Verb(
@@ -52,6 +52,6 @@ DROP: Final = Verb(
     plan=lambda target: (
         f"The queen forgets {target.id}; the built-in policy decides from now on.",
     ),
-    command=lambda _target: None,
+    command=lambda _target: rbee("policy", "drop"),
     run=_drop,
 )

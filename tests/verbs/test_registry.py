@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pytest
 
+from rbee_agent.contracts.tasks import Message, TaskRequest
+from rbee_tui.cli.app import command as cli
 from rbee_tui.feed.demo import NOW, demo_messages
 from rbee_tui.feed.recording import replay
 from rbee_tui.verbs.registry import CANCEL, SPAWN, STOP, VERBS, by_name, verbs_for
@@ -22,6 +25,7 @@ TARGETS = {
     "session": "bedtime",
     "policy": "policy.star",
 }
+SENT = TaskRequest(model="qwen2.5-14b", messages=[Message(role="user", content="Hello? It's me")])
 
 
 def test_names_and_keys_are_unique_where_they_meet() -> None:
@@ -38,7 +42,7 @@ def test_each_verb_explains_itself(verb: Verb) -> None:
     assert verb.help.endswith(".")
     assert verb is by_name(verb.name)
     for noun in verb.nouns:
-        target = Target(VIEW, noun, TARGETS[noun])
+        target = Target(VIEW, noun, TARGETS[noun], sent={TARGETS["task"]: SENT})
         if verb.ask is not None:
             target = target.having(verb.ask.argument, verb.ask.choices(target)[0].value)
         plan = verb.plan(target)
@@ -46,10 +50,21 @@ def test_each_verb_explains_itself(verb: Verb) -> None:
 
         assert plan
         assert all(line.endswith(".") for line in plan if isinstance(line, str))
-        if command is not None:
-            words = shlex.split(command)
-            assert words[0] == "rbee"
-            assert len(words) >= 3
+        assert command is not None, "whoever is at a shell can do the same"
+        for one in command.split(" && "):
+            rbee, *words = shlex.split(one)
+            assert rbee == "rbee"
+            parsed(words)
+
+
+def parsed(words: list[str]) -> None:
+    """Read the words as the command line does, and run nothing."""
+    one: Any = cli()
+    while words and hasattr(one, "get_command"):
+        one = one.get_command(None, words[0])
+        assert one is not None, f"there is no command {words[0]}"
+        words = words[1:]
+    one.make_context(one.name, words)
 
 
 def test_what_ends_work_says_so() -> None:
