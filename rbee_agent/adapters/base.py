@@ -1,4 +1,4 @@
-"""The one interface to whatever computes: run a task, say how it is, stop."""
+"""The one interface to whatever computes: run a task, say how it is and what it has, stop."""
 
 from __future__ import annotations
 
@@ -68,6 +68,14 @@ class Adapter(Protocol):
         """How the engine is.
 
         Raises:
+            Unreachable: nobody answers in time.
+        """
+
+    async def models(self, target: Target, *, timeout: float) -> list[str]:
+        """What the engine itself calls the models that it serves.
+
+        Raises:
+            RbeeError: the engine refused.
             Unreachable: nobody answers in time.
         """
 

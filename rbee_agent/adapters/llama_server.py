@@ -74,10 +74,16 @@ class LlamaServerAdapter:
         return WorkerHealth(
             status="ready",
             worker_id=target.model,
-            model=await self._model(target, timeout),
+            model=(await self.models(target, timeout=timeout))[0],
             slots=int(props.get("total_slots", 1)),
             context=int(settings.get("n_ctx", 0)),
         )
+
+    async def models(self, target: Target, *, timeout: float) -> list[str]:
+        """It has one, by the name of its file."""
+        listed = await self._engine.call(target, "GET", "/v1/models", timeout=timeout)
+        data = listed.get("data") or [{}]
+        return [str(data[0].get("id", "")).rsplit("/", 1)[-1].removesuffix(".gguf") or "llama"]
 
     async def cancel(self, target: Target, job_id: str) -> None:
         """Nothing to do: closing the connection ends the job."""
@@ -118,11 +124,6 @@ class LlamaServerAdapter:
             eos=str(props.get("eos_token", "")),
             build=str(props.get("build_info", "")),
         )
-
-    async def _model(self, target: Target, timeout: float) -> str:
-        listed = await self._engine.call(target, "GET", "/v1/models", timeout=timeout)
-        data = listed.get("data") or [{}]
-        return str(data[0].get("id", "")).rsplit("/", 1)[-1].removesuffix(".gguf") or "llama"
 
     async def _embed(self, target: Target, request: ExecuteRequest) -> list[ServerEvent]:
         body = {"input": request.inputs}

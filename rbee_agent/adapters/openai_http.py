@@ -14,7 +14,7 @@ from rbee_agent.adapters.http_json import JsonEngine, template_variables
 from rbee_agent.adapters.llama_server import embedding_frames
 from rbee_agent.contracts.frames import AcceptedFrame, EndFrame, ErrorFrame
 from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
-from rbee_agent.errors import RbeeError
+from rbee_agent.errors import NotFound, RbeeError
 from rbee_agent.wire.frames import token_frame, tool_call_frame
 from rbee_agent.wire.sse import ServerEvent
 
@@ -53,11 +53,23 @@ class OpenAiAdapter:
             yield _translated(events, request, chat=chat)
 
     async def health(self, target: Target, *, timeout: float) -> WorkerHealth:
-        """Ready when it lists models; the first one (or the named one) is its model."""
-        listed = await self._engine.call(_base(target), "GET", "/models", timeout=timeout)
-        names = [str(row.get("id", "")) for row in listed.get("data", [])]
-        name = target.model if target.model in names else next(iter(names), target.model)
+        """Ready when it lists models; the named one, or else the first, is its model.
+
+        Raises:
+            RbeeError: it refused; MODEL_NOT_FOUND where it does not list the one that was named.
+            Unreachable: nobody answers in time.
+        """
+        names = await self.models(target, timeout=timeout)
+        if target.model and names and target.model not in names:
+            listed = ", ".join(names[:5])
+            raise NotFound(f"it has no {target.model}, but {listed}", code="MODEL_NOT_FOUND")
+        name = target.model or next(iter(names), "")
         return WorkerHealth(status="ready", worker_id=name, model=name, slots=SLOTS)
+
+    async def models(self, target: Target, *, timeout: float) -> list[str]:
+        """As it lists them."""
+        listed = await self._engine.call(_base(target), "GET", "/models", timeout=timeout)
+        return [str(row.get("id", "")) for row in listed.get("data", [])]
 
     async def cancel(self, target: Target, job_id: str) -> None:
         """Nothing to do: closing the connection ends the job."""

@@ -76,6 +76,10 @@ class WorkerAdapter:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(f"the worker does not answer: {why(error)}") from error
 
+    async def models(self, target: Target, *, timeout: float) -> list[str]:
+        """A worker of ours has one."""
+        return [(await self.health(target, timeout=timeout)).model]
+
     async def cancel(self, target: Target, job_id: str) -> None:
         """See :class:`rbee_agent.adapters.base.Adapter`."""
         try:

@@ -75,6 +75,8 @@ class Statics:
         self._registry = registry
         self._adapters = adapters
         self._token = token
+        self._told: dict[str, str] = {}
+        """Why a worker could not be had when that was last logged."""
         self._log = logs.get("statics")
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -104,6 +106,7 @@ class Statics:
             try:
                 kind, health = await self._ask(worker, kind)
                 self._report(worker, kind, health)
+                self._told.pop(worker.id, None)
             except RbeeError as error:
                 self._away(worker, error.message)
             await asyncio.sleep(ASK_EVERY_S)
@@ -146,6 +149,9 @@ class Statics:
         self._registry.apply_worker(node, info, kind=kind, resume=self._adapters[kind].resume)
 
     def _away(self, worker: StaticWorker, reason: str) -> None:
+        if self._told.get(worker.id) != reason:
+            self._told[worker.id] = reason
+            self._log.warning("static worker away", worker=worker.id, problem=reason)
         known = self._registry.workers.get(worker.id)
         if known is not None and known.info.state is WorkerState.READY:
             info = known.info.model_copy(update={"state": WorkerState.FAILED, "error": reason})

@@ -175,6 +175,24 @@ async def test_llama_server_health():
         assert health.status == "loading"
 
 
+async def test_what_an_engine_serves():
+    """The names are its own; one that it does not list is told with those that it does."""
+    routes = {"/v1/models": {"data": [{"id": "/models/tiny.gguf"}, {"id": "large"}]}}
+    async with engine(routes) as (session, url, _):
+        assert await LlamaServerAdapter(session).models(Target(url), timeout=2) == ["tiny"]
+        openai = OpenAiAdapter(session)
+        assert await openai.models(Target(url), timeout=2) == ["/models/tiny.gguf", "large"]
+        named = Target(url, None, "large")
+        assert (await openai.health(named, timeout=2)).model == "large"
+        with pytest.raises(RbeeError, match=r"no gpt, but .*large") as caught:
+            await openai.health(Target(url, None, "gpt"), timeout=2)
+        assert caught.value.code == "MODEL_NOT_FOUND"
+    async with FakeWorker("w1") as worker:
+        target = Target(worker.url, Secret(worker.token))
+        async with aiohttp.ClientSession() as session:
+            assert await WorkerAdapter(session).models(target, timeout=2) == ["demo"]
+
+
 async def test_openai_chat_stream():
     """Deltas become tokens, reasoning its channel, usage the bill; the key is sent."""
     chunks = [
