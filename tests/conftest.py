@@ -32,9 +32,6 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 # Threads that spin at barriers starve each other where cores are shared, as test machines' are.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# What an example takes says how busy this machine is, not whether the code is right.
-hypothesis.settings.register_profile("rbee", deadline=None)
-hypothesis.settings.load_profile("rbee")
 # Found while the user's own home is still in sight.
 _DEMO_MODEL = _find_demo_model()
 
