@@ -10,7 +10,7 @@ import pytest
 
 from tests.hosts.duo import Duo, until
 
-pytestmark = [pytest.mark.root, pytest.mark.model, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.model, pytest.mark.timeout(600)]
 
 BAD_CABLE_S = 60.0 if os.environ.get("RBEE_LONG") else 10.0
 
