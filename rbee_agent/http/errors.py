@@ -59,4 +59,7 @@ def from_http(error: web.HTTPException) -> RbeeError:
     code = _STATUS_CODES.get(error.status, "INTERNAL")
     if error.status == 404:
         return RbeeError("there is no such route", code=code)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return RbeeError(f"this route takes {allowed}, not {error.method}", code=code)
     return RbeeError(error.reason or "refused", code=code)

@@ -102,13 +102,25 @@ def _holder(port: int) -> str:
     return ""
 
 
-async def read_json_object(request: web.Request, *, max_bytes: int) -> dict[str, object]:
+_JSON_TYPES = ("application/json", "application/octet-stream")
+_CURL_TYPE = "application/x-www-form-urlencoded"
+
+
+async def read_json_object(
+    request: web.Request, *, max_bytes: int, from_curl: bool = False
+) -> dict[str, object]:
     """The JSON object in a request's body.
+
+    Args:
+        request: whose body is read.
+        max_bytes: more are refused.
+        from_curl: ``curl -d`` without a content type will do; Host and Origin keep web pages out.
 
     Raises:
         Refused: wrong content type, too large, no JSON, or no object.
     """
-    if request.content_type not in ("application/json", "application/octet-stream"):
+    types = (*_JSON_TYPES, _CURL_TYPE) if from_curl else _JSON_TYPES
+    if request.content_type not in types:
         raise Refused(
             "send application/json, not " + request.content_type, code="UNSUPPORTED_MEDIA_TYPE"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -53,6 +54,25 @@ def test_a_templated_prompt_is_what_a_chat_reads(http: httpx.Client, served: Ser
     assert "<|im_start|>user\nWhy is the sky blue?<|im_end|>" in prompt
     assert "<|im_start|>" in props["chat_template"]
     assert props["total_slots"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/completion", {"prompt": "Once", "n_predict": 2}),
+        ("/api/generate", {"prompt": "Once", "stream": False, "options": {"num_predict": 2}}),
+    ],
+)
+def test_curl_needs_no_content_type(
+    http: httpx.Client, served: Served, path: str, body: dict[str, Any]
+) -> None:
+    """As in the examples of both projects; a web page is refused all the same."""
+    sent = json.dumps({**body, "model": served.model})
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    page = {**form, "Origin": "http://evil.example"}
+
+    assert http.post(path, content=sent, headers=form).status_code == 200
+    assert http.post(path, content=sent, headers=page).status_code == 403
 
 
 def test_variables_of_a_template(http: httpx.Client, served: Served) -> None:

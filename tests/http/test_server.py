@@ -104,6 +104,14 @@ async def test_bad_input_has_one_shape(
     assert error["correlation_id"] == answer.headers["X-Correlation-Id"]
 
 
+async def test_a_method_that_a_route_does_not_take(http: httpx.AsyncClient) -> None:
+    """The answer says which ones it takes."""
+    answer = await http.get("/echo")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "this route takes POST, not GET"
+
+
 async def test_a_violation_never_echoes_the_value(http: httpx.AsyncClient) -> None:
     """What was sent may be a prompt or a secret."""
     answer = await http.post("/echo", json={"number": "my-secret"})

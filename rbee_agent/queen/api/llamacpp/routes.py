@@ -31,7 +31,7 @@ _ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504)
 
 async def completion(request: web.Request) -> web.StreamResponse:
     """Go on behind a text."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(LlamaCompletionBody, REFUSED, raw, api=API)
     model = _model(queen_of(request), body.model)
     async with answering(request, body.tasks(model, wishes(request))) as answer:
@@ -46,7 +46,7 @@ async def completion(request: web.Request) -> web.StreamResponse:
 
 async def tokenize(request: web.Request) -> web.Response:
     """A text as the model reads it."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(TokenizeBody, {}, raw, api=API)
     worker = await worker_of(request, _model(queen_of(request), body.model))
     tokens = await worker.tokenize(
@@ -61,7 +61,7 @@ async def tokenize(request: web.Request) -> web.Response:
 
 async def detokenize(request: web.Request) -> web.Response:
     """The text that tokens show."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(DetokenizeBody, {}, raw, api=API)
     worker = await worker_of(request, _model(queen_of(request), body.model))
     return json_response({"content": await worker.detokenize(body.tokens)})
@@ -69,7 +69,7 @@ async def detokenize(request: web.Request) -> web.Response:
 
 async def apply_template(request: web.Request) -> web.Response:
     """The prompt that a conversation becomes."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(TemplateBody, {}, raw, api=API)
     worker = await worker_of(request, _model(queen_of(request), body.model))
     asked = TemplateRequest.model_validate(body.model_dump(exclude={"model"}))

@@ -43,14 +43,14 @@ _ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504)
 
 async def chat(request: web.Request) -> web.StreamResponse:
     """Answer a conversation."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(OllamaChatBody, CHAT_REFUSED, raw, api=API)
     return await _answer(request, body, empty=not body.messages)
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
     """Answer a prompt."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(OllamaGenerateBody, GENERATE_REFUSED, raw, api=API)
     return await _answer(request, body, empty=not body.prompt)
 
@@ -87,13 +87,13 @@ async def _load_or_unload(
 
 async def embed(request: web.Request) -> web.Response:
     """One vector for each input."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     return await _embed(request, read_body(OllamaEmbedBody, EMBED_REFUSED, raw, api=API))
 
 
 async def embeddings(request: web.Request) -> web.Response:
     """The vector of one prompt: the older route."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     return await _embed(request, read_body(OllamaEmbeddingsBody, EMBED_REFUSED, raw, api=API))
 
 
@@ -156,7 +156,7 @@ async def ps(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """One model; its template where a worker has it."""
-    raw = await read_json_object(request, max_bytes=MAX_BODY)
+    raw = await read_json_object(request, max_bytes=MAX_BODY, from_curl=True)
     body = read_body(OllamaShowBody, SHOW_REFUSED, raw, api=API)
     queen = queen_of(request)
     name = queen.catalog.resolve(models.plain_name(queen, body.model), who_of(request))

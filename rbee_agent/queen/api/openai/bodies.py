@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import MAX_NAME, PlacementWish, TaskRequest
@@ -52,7 +52,7 @@ class GenerationBody(Contract):
     seed: int | None = Field(
         None, description="choice k gets seed + k; with temperature 0: the same bytes every time"
     )
-    stop: str | list[str] | None = Field(None, description="up to 4")
+    stop: list[str] | None = Field(None, description="up to 4")
     user: str | None = Field(None, description="names the session")
     top_k: int | None = Field(None, description="as llama.cpp has it; not given: 40")
     min_p: float | None = Field(None, description="as llama.cpp has it; not given: 0.05")
@@ -74,6 +74,11 @@ class GenerationBody(Contract):
     priority: Literal["interactive", "batch"] | None = Field(None, description="as in /v2")
     deadline_ms: int | None = Field(None, description="as in /v2")
     placement: PlacementWish | None = Field(None, description="as in /v2")
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
 
     @model_validator(mode="before")
     @classmethod

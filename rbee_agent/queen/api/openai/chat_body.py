@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import Effort
@@ -70,7 +70,24 @@ class AllowedTools(Contract):
     allowed_tools: Allowed
 
 
-Choice = Literal["none", "auto", "required", "any"] | NamedTool | AllowedTools | None
+def _is_choice(given: Any) -> Any:
+    """A choice by its own type, so that a violation is told once and not for each kind."""
+    if not isinstance(given, dict):
+        return given
+    kind = given.get("type", "function")
+    if kind in ("none", "auto", "required", "any"):
+        return kind
+    if kind == "allowed_tools":
+        return AllowedTools.model_validate(given)
+    if kind == "function":
+        return NamedTool.model_validate(given)
+    raise ValueError("none, auto, required, a function, or allowed_tools")
+
+
+Choice = Annotated[
+    Literal["none", "auto", "required", "any"] | NamedTool | AllowedTools | None,
+    BeforeValidator(_is_choice),
+]
 
 
 class Schema(Contract):
