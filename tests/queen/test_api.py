@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 
 import httpx
 import pytest
@@ -64,6 +65,9 @@ async def test_malformed_bodies(caller, content, headers, status, name):
     assert code(reply) == name
 
 
+HELLO = [{"role": "user", "content": "hello"}]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -81,6 +85,7 @@ async def test_malformed_bodies(caller, content, headers, status, name):
         {"temperature": float("nan")},
         {"logit_bias": {"5": float("nan")}},
         {"logit_bias": {"5": float("inf")}},
+        {"prompt": None, "messages": HELLO, "chat_template_kwargs": {"x": math.nan}},
         {"tools": [{"type": "function", "function": {"name": "\ud800"}}]},
         {"response_format": {"type": "json_schema", "json_schema": {"a": "\udfff"}}},
     ],
