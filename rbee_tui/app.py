@@ -128,7 +128,7 @@ class RbeeApp(App[ExitCode]):
     }
     FleetScreen.-tiny #tabs { display: none; }
     ToastRack { margin-bottom: 2; }
-    Toast { padding: 0 1; }
+    Toast { padding: 0 1; max-width: 100%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("colon", "command", "command", id="app.command",

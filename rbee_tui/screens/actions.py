@@ -10,7 +10,6 @@ import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rbee_agent.contracts.tasks import Message, TaskRequest
@@ -27,8 +26,8 @@ from rbee_tui.panes.why import (
     why_task,
     why_worker,
 )
+from rbee_tui.screens.add_host import add_host
 from rbee_tui.screens.log import LogScreen
-from rbee_tui.screens.shell import run_aside, ssh_names
 from rbee_tui.state.clean import clean
 from rbee_tui.state.units import millis, size
 from rbee_tui.state.view import View
@@ -281,43 +280,7 @@ class Actions:
     def add_host(self) -> None:
         """Add a host over SSH: whom, then the command has the terminal for its questions."""
         if self._may_act() is not None:
-            self._start(self._add_host())
-
-    async def _add_host(self) -> None:
-        options = [
-            Option(name, name, "in your ~/.ssh/config")
-            for name in ssh_names(Path.home() / ".ssh" / "config")
-        ]
-        name = await self._app.push_screen_wait(
-            Picker(
-                "add a host",
-                options,
-                placeholder="[user@]name, as you say it to ssh",
-                typed=lambda text: hosts_typed(text.strip(), options),
-            )
-        )
-        if name is None:
-            return
-        words = ["hive", "add", name, "--install"]
-        answer = await self._app.push_screen_wait(
-            Question(
-                f"add {name}?",
-                [
-                    "1. You see its host key and say whether it is right; the login is tried.",
-                    "2. The doctor looks what it has: Python, compiler, disk, GPUs.",
-                    (
-                        "3. This rbee is installed there, into your home only; where llama.cpp "
-                        "has to be compiled that takes minutes."
-                    ),
-                    "4. Its hive starts, and the queen reaches it through SSH.",
-                    " ",
-                    ((f"$ rbee {' '.join(words)}", "muted"),),
-                ],
-                (Answer("do", "add", "y"), Answer("keep", "do nothing", "n")),
-            )
-        )
-        if answer == "do" and run_aside(self._app, words) is None:
-            self.say(f"In a browser there is no terminal for it: rbee {' '.join(words)}")
+            self._start(add_host(self._app, self.say))
 
     def why(self, noun: str, id: str) -> None:
         """Say why something is as it is."""
@@ -359,15 +322,6 @@ class Actions:
     def show(self, title: str, lines: list[Cell]) -> None:
         """Lines over the screen."""
         _ = self._app.push_screen(Sheet(title, lines))
-
-
-def hosts_typed(text: str, known: Sequence[Option]) -> list[Option]:
-    """The known hosts whose names begin so, then the one of exactly that name."""
-    if not text:
-        return []
-    begun = [option for option in known if option.name.startswith(text)]
-    exact = [option for option in begun if option.name == text]
-    return [*begun] if exact else [*begun, Option(text, text, "add this one")]
 
 
 def _model_option(view: View, name: str) -> Option:

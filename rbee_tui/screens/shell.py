@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from textual.app import App, SuspendNotSupported
 
+from rbee_agent.errors import EXIT_OK
+
 
 def rbee_command() -> list[str]:
     """This very rbee, as the first words of a command."""
@@ -19,7 +21,7 @@ def rbee_command() -> list[str]:
 
 
 def run_aside(app: App[Any], words: Sequence[str]) -> int | None:
-    """Run ``rbee WORDS`` in the terminal, which is the command's own until Enter is pressed.
+    """Run ``rbee WORDS`` in the terminal; where it fails, what it said stays until Enter.
 
     It may ask for a password or whether a host key is right, so it needs a terminal and not a pane.
 
@@ -31,6 +33,8 @@ def run_aside(app: App[Any], words: Sequence[str]) -> int | None:
             sys.stdout.write(f"$ rbee {' '.join(words)}\n")
             sys.stdout.flush()
             code = subprocess.run([*rbee_command(), *words], check=False).returncode
+            if code == EXIT_OK:
+                return code
             sys.stdout.write(f"\nended with {code}; Enter goes back to the control center ")
             sys.stdout.flush()
             sys.stdin.readline()

@@ -23,6 +23,7 @@ from rbee_tui.screens.help import HelpScreen, key_name
 from rbee_tui.screens.log import LogScreen
 from rbee_tui.screens.overview import Overview
 from rbee_tui.screens.policy import PolicyScreen, Source
+from rbee_tui.screens.steps import StepsScreen
 from rbee_tui.screens.streams import StreamsScreen
 from rbee_tui.screens.table import Hosts, Models, Sessions, TableScreen, Tasks, Workers
 from rbee_tui.widgets.dialog import Question
@@ -51,7 +52,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[type[DOMNode], ...]], ...]] = (
     ("Typing a prompt", (PromptInput,)),
     ("Typing a filter", (FilterInput,)),
     ("Palettes and choices", (Picker,)),
-    ("Questions, and text over the screen", (Question, Sheet, LogScreen, HelpScreen)),
+    ("Questions, and text over the screen", (Question, Sheet, LogScreen, StepsScreen, HelpScreen)),
 )
 """Every class of ours that binds keys, where a reader looks for it."""
 

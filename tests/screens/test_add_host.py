@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rbee_tui.screens.actions import hosts_typed
+from rbee_tui.screens.add_host import hosts_typed
 from rbee_tui.widgets.picker import Option
 
 KNOWN = [Option(name, name, "in your ~/.ssh/config") for name in ("gpu-1", "gpu-2", "attic")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from rbee_agent.errors import RbeeError
 from rbee_tui.panes.why import why_task
 from rbee_tui.screens.log import LogScreen
 from rbee_tui.screens.names import SCREENS
+from rbee_tui.screens.steps import StepsScreen
 from rbee_tui.state.view import View
 from rbee_tui.tour.picture import picture_app
 from rbee_tui.verbs.policy import DROP
@@ -34,6 +36,10 @@ EXPLAINED: dict[str, Any] = {
         ],
     },
 }  # fmt: skip
+SAYS = """import sys
+print({"doctor": "✔ Python 3.11\\n▲ no C compiler: apt install gcc",
+       "install": "gpu-1: building an environment\\ngpu-1: installing packages"}[sys.argv[2]])"""
+"""Stands in for a command that looks at a host."""
 
 
 def size_id(size: tuple[int, int]) -> str:
@@ -154,7 +160,7 @@ def test_welcome(
     assert snap_compare(app, terminal_size=size, run_before=welcome)
 
 
-@pytest.mark.parametrize("what", ["why-a-task", "error", "leave", "log"])
+@pytest.mark.parametrize("what", ["why-a-task", "error", "leave", "log", "install"])
 def test_what_is_told(snap_compare: Compare, view: View, press: Any, what: str) -> None:
     """Explanations, logs, errors and the last question."""
     app = picture_app(view)
@@ -172,6 +178,12 @@ def test_what_is_told(snap_compare: Compare, view: View, press: Any, what: str) 
 
         app.push_screen(LogScreen("log of w-7f3k", ask))
 
+    async def install() -> None:
+        steps = [["hive", "doctor", "gpu-1"], ["hive", "install", "gpu-1"]]
+        screen = StepsScreen("install gpu-1", (sys.executable, "-c", SAYS), steps)
+        app.push_screen(screen)
+        await app.workers.wait_for_complete()
+
     async def error() -> None:
         app.actions.report(
             RbeeError(
@@ -185,7 +197,7 @@ def test_what_is_told(snap_compare: Compare, view: View, press: Any, what: str) 
         app.action_ask_to_quit()
 
     told: dict[str, Callable[[], Awaitable[None]]] = {
-        "why-a-task": why, "log": log, "error": error, "leave": leave,
+        "why-a-task": why, "log": log, "error": error, "leave": leave, "install": install,
     }  # fmt: skip
     assert snap_compare(app, run_before=tell)
 
