@@ -3,7 +3,7 @@
 A shortcut counts only when the logits of every row and every step are the same bits as those of the
 plain way: chunked prefill from nothing, then one token a call, alone. Short and long sequences are
 tried, and both in one call: kernels change with the number of cells. Results are kept on disk by
-profile, since they hold as long as the profile does.
+profile and by how many cells were tried, since they hold as long as these do.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,11 @@ class ProofBook:
         self._context = context
         self._cache = cache
         self._chunk = chunk
-        self._path = None if folder is None else folder / f"{profile_id}.json"
+        # A small context tries few cells: what it finds is not true of a large one.
+        name = f"{profile_id}-{_reach(context)}.json"
+        self._path = None if folder is None else folder / name
         self._verdicts: dict[str, bool] = self._read()
-        self._alone: dict[int, list[bytes]] = {}
+        self._plain = _Plain()
         self.shortcuts = frozenset[str]()
         self.silent = False
         self.width = self.run = 1
@@ -81,13 +84,15 @@ class ProofBook:
             return False
         # The probes need the cells; what was cached in them is computed again when asked for.
         self._cache.forget_all()
-        probe = _Probe(self._context, self._chunk, interrupted, self._alone)
+        probe = _Probe(self._context, self._chunk, interrupted, self._plain)
         verdict = probe.try_shortcut(names[0])
         self._cache.forget_all()
         if verdict is not None:
             self._verdicts[names[0]] = verdict
             self._conclude()
             self._write()
+            if self.complete:
+                self._plain = _Plain()
             logs.get("engine").info("exactness", shortcut=names[0], bit_equal=verdict)
         return True
 
@@ -138,6 +143,10 @@ def _steps(context: Context) -> int:
     return min(STEPS, context.context // 2)
 
 
+def _reach(context: Context) -> int:
+    return min(REACH, context.context - _steps(context) - _SPARE)
+
+
 def _powers(limit: int) -> list[int]:
     """2, 4, 8 and so on up to `limit`."""
     return [2**n for n in range(1, limit.bit_length()) if 2**n <= limit]
@@ -151,6 +160,17 @@ class _Unable(Exception):
     """This kind of model cannot forget a part, or take a state back."""
 
 
+@dataclass(slots=True)
+class _Plain:
+    """What the plain way gives, computed once for all shortcuts that are held against it."""
+
+    state: bytes | None = None
+    """The cells of the longest sequence."""
+    rows: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+    """Logits, by the sequence's length and what follows it."""
+    restarted: list[bytes] | None = None
+
+
 class _Probe:
     """Runs pairs of the plain way and a shortcut, and compares bits."""
 
@@ -159,15 +179,15 @@ class _Probe:
         context: Context,
         chunk: int,
         interrupted: Callable[[], bool],
-        alone: dict[int, list[bytes]],
+        plain: _Plain,
     ) -> None:
-        """Probe in `context`; `alone` keeps what rows compute alone, from one width to the next."""
+        """Probe in `context`; `plain` goes from one probe to the next."""
         self._context = context
-        self._known = alone
+        self._plain = plain
         self._chunk = chunk
         self._interrupted = interrupted
         self._steps = _steps(context)
-        self._base = self._prompt(7, min(REACH, context.context - self._steps - _SPARE))
+        self._base = self._prompt(7, _reach(context))
 
     def try_shortcut(self, name: str) -> bool | None:
         """Whether it is bit-equal; None when interrupted."""
@@ -187,13 +207,8 @@ class _Probe:
 
     def _batched(self, width: int) -> bool:
         followers = [self._prompt(100 + row, self._steps) for row in range(width)]
-        self._context.clear()
-        self._prefill(0, self._base, 0)
-        state = self._context.save(0)
-        for row in range(width):
-            if row not in self._known:
-                self._put(state, 0, self._length(row))
-                self._known[row] = list(self._continued(0, self._length(row), followers[row]))
+        alone = [self._alone(self._length(row), 100 + row, self._steps) for row in range(width)]
+        state = self._state()
         # Every sequence takes every row once: an answer must not depend on its neighbours.
         for turn in range(width):
             steps = self._steps if turn == 0 else min(self._steps, TURN_STEPS)
@@ -209,7 +224,7 @@ class _Probe:
                     ]
                 )
                 for seq, row in enumerate(order):
-                    if self._bits(seq) != self._known[row][step]:
+                    if self._bits(seq) != alone[row][step]:
                         return False
         return True
 
@@ -217,12 +232,9 @@ class _Probe:
         """Known tokens, `size` in a call and no logits, against one by one."""
         follow = self._prompt(8, self._steps + 1)
         known = self._steps // size * size
-        self._context.clear()
-        self._prefill(0, self._base, 0)
         for length in (len(self._base), self._length(1)):
-            self._cut(0, length)
-            *_, plain = self._continued(0, length, follow[: known + 1])
-            self._cut(0, length)
+            plain = self._alone(length, 8, self._steps + 1)[known]
+            self._put(self._state(), 0, length)
             for start in range(0, known, size):
                 self._check()
                 part = follow[start : start + size]
@@ -243,9 +255,13 @@ class _Probe:
         if kept == 0:
             return False
         self._context.clear()
-        plain = [self._prefill(0, prompt, 0), *self._continued(0, length, follow)]
-        self._cut(0, kept)
-        self._prefill(0, prompt[:kept] + self._prompt(10, length - kept), kept)
+        held, plain = 0, self._plain.restarted
+        if plain is None:
+            plain = [self._prefill(0, prompt, 0), *self._continued(0, length, follow)]
+            self._plain.restarted = plain
+            self._cut(0, kept)
+            held = kept
+        self._prefill(0, prompt[:kept] + self._prompt(10, length - kept), held)
         seq = 0
         if name == COPY:
             seq = self._context.sequences - 1
@@ -258,6 +274,22 @@ class _Probe:
         self._cut(seq, kept)
         again = [self._prefill(seq, prompt, kept), *self._continued(seq, length, follow)]
         return plain == again
+
+    def _state(self) -> bytes:
+        """Cells of the longest sequence; every other one is a part of it."""
+        if self._plain.state is None:
+            self._context.clear()
+            self._prefill(0, self._base, 0)
+            self._plain.state = self._context.save(0)
+        return self._plain.state
+
+    def _alone(self, length: int, key: int, steps: int) -> list[bytes]:
+        """Logits of so many known tokens behind `length` cells, one a call."""
+        rows = self._plain.rows
+        if (length, key) not in rows:
+            self._put(self._state(), 0, length)
+            rows[length, key] = list(self._continued(0, length, self._prompt(key, steps)))
+        return rows[length, key]
 
     def _length(self, row: int) -> int:
         """Long sequences beside short ones, some of which grow over a step of 256 cells."""

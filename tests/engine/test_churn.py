@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(14_400)]
 
 LONG = "RBEE_LONG" in os.environ
 CROWD = 10
-CROWDS = 1000 if LONG else 20
+CROWDS = 1000 if LONG else 12
 LONGEST = 256 if LONG else 24
 GROWTH = 48 * 1024**2
 """Bytes that malloc's own slack may grow by after the first crowds."""

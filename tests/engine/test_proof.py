@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,36 @@ def test_proofs_are_kept_by_profile(tmp_path: Path) -> None:
     assert again.complete
     assert again.proved == made.proved
     assert not book(Arithmetic(), tmp_path, "other").complete
-    (tmp_path / "p.json").write_text('{"format": 1, "profile": "p", "verdicts": {"batch:2": true}}')
+    (kept,) = tmp_path.glob("p-*.json")
+    kept.write_text('{"format": 1, "profile": "p", "verdicts": {"batch:2": true}}')
     assert book(Arithmetic(), tmp_path).proved == []
+
+
+def test_what_few_cells_prove_does_not_count_for_many(tmp_path: Path) -> None:
+    """Arithmetic that is off beyond 512 cells looks exact to a small context: its own affair."""
+    small = book(Arithmetic({"long"}, context=256), tmp_path)
+    while small.work(lambda: False):
+        pass
+    assert "batch:4" in small.proved
+
+    large = book(Arithmetic({"long"}), tmp_path)
+    assert large.proved == []
+    while large.work(lambda: False):
+        pass
+    assert "batch:2" not in large.proved
+    assert book(Arithmetic({"long"}, context=256), tmp_path).proved == small.proved
+
+
+def test_the_plain_way_is_computed_once() -> None:
+    """Later shortcuts cost their own calls only: else most of a proof would be repetition."""
+    arithmetic = Arithmetic()
+    made = book(arithmetic)
+    calls: list[int] = [0]
+    while made.work(lambda: False):
+        calls.append(arithmetic.calls)
+
+    runs = [after - before for before, after in pairwise(calls[4:9])]
+    assert runs == [2 * (64 // size + 1) for size in (2, 4, 8, 16)]
 
 
 def test_small_contexts_prove_what_they_have_room_for() -> None:
