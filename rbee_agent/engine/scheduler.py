@@ -1,7 +1,7 @@
 """The engine's thread: who computes what in which call of llama.cpp, and nothing else.
 
-A step is at most one prefill chunk of one job and one decode of everybody who decodes, so a long
-prompt delays the others by no more than a chunk.
+A step is at most one prefill chunk of one job, or the ends of some short ones, and one decode of
+everybody who decodes: so a long prompt delays the others by little more than a chunk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rbee_agent.engine.cache import COPY, KvCache
 from rbee_agent.engine.context import Context
 from rbee_agent.engine.job import Job
 from rbee_agent.engine.steps import Proved, Steps
-from rbee_agent.engine.turns import closing_move, next_reader
+from rbee_agent.engine.turns import closing_move, readers_of_step
 from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
 
@@ -85,6 +85,7 @@ class Scheduler:
         self.busy_s = 0.0
         self._context = context
         self._compute = Steps(context, cache, proofs, chunk=chunk)
+        self._chunk = chunk
         self._cache = cache
         self._proofs = proofs
         self._extra = extra
@@ -255,11 +256,11 @@ class Scheduler:
         """One round of everything; False where there was nothing to do."""
         self._reap()
         self._admit()
-        reader = self._next_reader()
-        if reader is not None:
+        readers = self._readers()
+        for reader in readers:
             feed = self._compute.replay if reader.replaying else self._compute.prefill
             before = reader.cached
-            self._guarded([reader], lambda: self._for_one(reader, feed))
+            self._guarded([reader], partial(self._for_one, reader, feed))
             self.tokens_cached += reader.cached - before
         decoding = [job for job in self._active if not job.reading and job.finish is None]
         if decoding:
@@ -267,13 +268,13 @@ class Scheduler:
             for group in self._compute.groups(decoding):
                 self._guarded(group, partial(self._compute.decode, group))
         self._settle()
-        return bool(reader or decoding) | self._extra.step()
+        return bool(readers or decoding) | self._extra.step()
 
-    def _next_reader(self) -> Job | None:
-        readers = [job for job in self._active if job.reading]
-        chosen = next_reader(readers)
-        for job in readers:
-            job.passed_over = 0 if job is chosen else job.passed_over + 1
+    def _readers(self) -> list[Job]:
+        waiting = [job for job in self._active if job.reading]
+        chosen = readers_of_step(waiting, self._chunk)
+        for job in waiting:
+            job.passed_over = 0 if job in chosen else job.passed_over + 1
         return chosen
 
     def _reap(self) -> None:

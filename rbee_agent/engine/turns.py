@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 PATIENCE = 8
 """Steps that a long prompt lets shorter ones go first."""
+ROOM = 1.5
+"""Chunks that a step reads at most: with the decode behind them, no stream waits two chunks."""
 
 
 class Reader(Protocol):
@@ -18,23 +20,44 @@ class Reader(Protocol):
 
     @property
     def passed_over(self) -> int:
-        """Steps in which another was chosen since its last turn."""
+        """Steps in which others were chosen since its last turn."""
+
+    @property
+    def replaying(self) -> bool:
+        """Whether it is fed known tokens, in calls that take a chunk's time in all."""
 
 
 ReaderT = TypeVar("ReaderT", bound=Reader)
 
 
-def next_reader(readers: Sequence[ReaderT]) -> ReaderT | None:
-    """Who reads its next chunk: the one soonest done, unless somebody was passed over too often.
+def readers_of_step(readers: Iterable[ReaderT], chunk: int) -> list[ReaderT]:
+    """Who reads a chunk in the next step: those soonest done, or who was passed over too often.
 
     Shortest remaining time first keeps a short question from waiting behind a long document.
+    Ends of prompts that take less than a chunk read together: a decode between each two of them
+    would be one of few rows, at the price of many.
+
+    Args:
+        readers: all that wait to read.
+        chunk: tokens that one of them reads at most.
+
+    Returns:
+        At least one, where there is one; each call is still for one of them alone.
     """
-    if not readers:
-        return None
-    patient = max(readers, key=lambda reader: reader.passed_over)
-    if patient.passed_over >= PATIENCE:
-        return patient
-    return min(readers, key=lambda reader: reader.unread)
+
+    def turn(reader: ReaderT) -> tuple[int, int]:
+        late = reader.passed_over if reader.passed_over >= PATIENCE else 0
+        return -late, reader.unread
+
+    chosen: list[ReaderT] = []
+    room = ROOM * chunk
+    for reader in sorted(readers, key=turn):
+        cost = chunk if reader.replaying else min(reader.unread, chunk)
+        if chosen and cost > room:
+            break
+        chosen.append(reader)
+        room -= cost
+    return chosen
 
 
 def calls(active: Iterable[int], strict: Collection[int], width: int) -> list[list[int]]:

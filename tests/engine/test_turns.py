@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbee_agent.engine.turns import PATIENCE, calls, closing_move, next_reader
+from rbee_agent.engine.turns import PATIENCE, ROOM, calls, closing_move, readers_of_step
 
 ids = st.sets(st.integers(0, 15), max_size=12)
 
@@ -16,21 +16,41 @@ ids = st.sets(st.integers(0, 15), max_size=12)
 class Reader:
     unread: int
     passed_over: int = 0
+    replaying: bool = False
 
 
 def test_the_reader_that_is_soonest_done_goes_first() -> None:
     """A short question does not wait behind a long document."""
     short = Reader(10)
 
-    assert next_reader([Reader(2000), short, Reader(50)]) is short
-    assert next_reader([]) is None
+    assert readers_of_step([Reader(2000), short, Reader(90)], 64)[0] is short
+    assert readers_of_step([], 64) == []
 
 
 def test_a_long_prompt_is_not_passed_over_for_ever() -> None:
     """After so many turns of others it is the long one's."""
     long = Reader(2000, passed_over=PATIENCE)
 
-    assert next_reader([Reader(1), long]) is long
+    assert readers_of_step([Reader(64), long], 64) == [long]
+
+
+def test_ends_of_short_prompts_are_read_in_one_step() -> None:
+    """Newcomers do not pay a decode of few rows for each of them."""
+    short = [Reader(40), Reader(41), Reader(42)]
+
+    assert readers_of_step(short, 64) == short[:2]
+    assert readers_of_step([Reader(5, replaying=True), Reader(64)], 64) == [Reader(5, 0, True)]
+
+
+@given(st.lists(st.builds(Reader, st.integers(1, 300), st.integers(0, 20), st.booleans())))
+def test_a_step_reads_something_and_never_much(readers: list[Reader]) -> None:
+    """The others wait for no more than a chunk and a half."""
+    chosen = readers_of_step(readers, 64)
+
+    assert bool(chosen) == bool(readers)
+    assert sum(64 if one.replaying else min(64, one.unread) for one in chosen) <= ROOM * 64
+    late = [one for one in readers if one.passed_over >= PATIENCE]
+    assert not late or chosen[0] in late
 
 
 def test_best_effort_streams_share_one_call() -> None:
