@@ -1,7 +1,8 @@
-"""A tiny encoder with mean pooling: built as the usual embedding models, with random weights.
+"""A tiny encoder that pools: built as the usual embedding and rerank models, with random weights.
 
 What it says means nothing, but llama.cpp computes it as any BERT: texts become word pieces,
-attention looks both ways, and the mean of the last layer is the vector.
+attention looks both ways, and the mean of the last layer is the vector; or a head of two layers
+ranks what stands at the first token.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _CHARS = string.ascii_lowercase + string.digits + string.punctuation
 _NORMAL, _CONTROL = 1, 3
 
 
-def write_pooled_model(path: Path) -> None:
+def write_pooled_model(path: Path, pooling: gguf.PoolingType = gguf.PoolingType.MEAN) -> None:
     """Write the model's file, the same bytes every time."""
     pieces = [*SPECIAL, *(f"\u2581{char}" for char in _CHARS), *_CHARS]
     writer = gguf.GGUFWriter(str(path), "bert")
@@ -30,7 +31,7 @@ def write_pooled_model(path: Path) -> None:
     writer.add_head_count(HEADS)
     writer.add_layer_norm_eps(1e-12)
     writer.add_causal_attention(value=False)
-    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_pooling_type(pooling)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_tokenizer_model("bert")
     writer.add_token_list(pieces)
@@ -42,12 +43,25 @@ def write_pooled_model(path: Path) -> None:
     writer.add_sep_token_id(3)
     writer.add_eos_token_id(3)
     writer.add_mask_token_id(4)
-    for name, tensor in _tensors(len(pieces)).items():
+    tensors = _tensors(len(pieces))
+    if pooling == gguf.PoolingType.RANK:
+        tensors |= ranking_head()
+    for name, tensor in tensors.items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def ranking_head() -> dict[str, np.ndarray]:
+    """Two layers: as wide as the model, then one number."""
+    numbers = np.random.default_rng(8)
+    shapes = {"cls.weight": (WIDTH, WIDTH), "cls.bias": (WIDTH,),
+              "cls.output.weight": (1, WIDTH), "cls.output.bias": (1,)}  # fmt: skip
+    return {
+        name: numbers.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()
+    }
 
 
 def _tensors(vocabulary: int) -> dict[str, np.ndarray]:

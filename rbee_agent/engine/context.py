@@ -181,11 +181,13 @@ class Context:
         return np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,))
 
     def embedding(self, seq: int) -> npt.NDArray[np.float32] | None:
-        """The pooled embedding of a sequence; None where the file pools nothing."""
+        """The pooled embedding, or the scores, of a sequence; None where the file pools nothing."""
         pointer = llama_cpp.llama_get_embeddings_seq(self._handle, seq)
         if not pointer:
             return None
-        return np.ctypeslib.as_array(pointer, shape=(self.model.embedding_length,)).copy()
+        ranks = self.pooling == llama_cpp.LLAMA_POOLING_TYPE_RANK
+        length = self.model.scores if ranks else self.model.embedding_length
+        return np.ctypeslib.as_array(pointer, shape=(length,)).copy()
 
     def keep(self, seq: int, length: int) -> bool:
         """Forget all of a sequence behind its first `length` tokens; False where it cannot."""

@@ -117,6 +117,7 @@ class Model:
         self.n_layers: int = llama_cpp.llama_model_n_layer(self._handle)
         self.context_length: int = llama_cpp.llama_model_n_ctx_train(self._handle)
         self.embedding_length: int = llama_cpp.llama_model_n_embd_out(self._handle)
+        self.scores: int = llama_cpp.llama_model_n_cls_out(self._handle)
         self.size: int = llama_cpp.llama_model_size(self._handle)
         self.decodes: bool = llama_cpp.llama_model_has_decoder(self._handle)
         self.recurrent: bool = llama_cpp.llama_model_is_recurrent(

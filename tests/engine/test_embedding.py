@@ -13,18 +13,21 @@ import pytest
 
 from rbee_agent.contracts.workers import ExecuteRequest
 from rbee_agent.engine import Engine
+from rbee_agent.engine.context import Context
 from rbee_agent.engine.embedding import Embedder
+from rbee_agent.engine.llama import Model
 from rbee_agent.engine.options import EngineOptions
 from rbee_agent.errors import RbeeError
 from tests.engine_harness import Run, running, submit
+from tests.pooled_model import ranking_head, write_pooled_model
 
 pytestmark = pytest.mark.model
 
 MEAN, LAST = 1, 3
 
 
-def write_pooled(source: Path, path: Path, pooling: int) -> None:
-    """The same model with one key more."""
+def write_pooled(source: Path, path: Path) -> None:
+    """The same model with one key more: the mean of its tokens is its embedding."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(path, "llama")
     for name, field in reader.fields.items():
@@ -34,7 +37,7 @@ def write_pooled(source: Path, path: Path, pooling: int) -> None:
         writer.add_key_value(
             name, field.contents(), kind, field.types[-1] if len(field.types) > 1 else None
         )
-    writer.add_pooling_type(gguf.PoolingType(pooling))
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
@@ -47,15 +50,17 @@ def write_pooled(source: Path, path: Path, pooling: int) -> None:
 def mean_file(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pooled by the mean of all tokens."""
     path = tmp_path_factory.mktemp("pooled") / "mean.gguf"
-    write_pooled(demo_model, path, MEAN)
+    write_pooled(demo_model, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def last_file(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def last_file(mean_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pooled by the last token."""
     path = tmp_path_factory.mktemp("pooled") / "last.gguf"
-    write_pooled(demo_model, path, LAST)
+    whole, key = mean_file.read_bytes(), b"llama.pooling_type"
+    at = whole.index(key) + len(key) + 4
+    path.write_bytes(whole[:at] + LAST.to_bytes(4, "little") + whole[at + 4 :])
     return path
 
 
@@ -157,6 +162,67 @@ def test_a_worker_that_stops_ends_its_embeddings(mean_file: Path) -> None:
     failed = run.settle().failed
     assert failed is not None
     assert failed.code == "WORKER_RESET"
+
+
+@pytest.fixture(scope="module")
+def ranking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A real encoder with a ranking head."""
+    path = tmp_path_factory.mktemp("ranking") / "rank.gguf"
+    write_pooled_model(path, gguf.PoolingType.RANK)
+    with running(EngineOptions(model_path=path, slots=1, threads=1)) as engine:
+        yield engine
+
+
+def scores(engine: Engine, query: str, *texts: str) -> list[float]:
+    """One score for each text."""
+    run = submit(engine, job_id="r", workload="rerank", query=query, inputs=list(texts)).wait()
+    assert [one["index"] for one in run.results] == list(range(len(texts)))
+    return [one["score"] for one in run.results]
+
+
+def test_scores_are_those_of_the_head(ranking: Engine, tmp_path: Path) -> None:
+    """The same weights pooled at their first token, the head computed by numpy: the same score."""
+    path = tmp_path / "first.gguf"
+    write_pooled_model(path, gguf.PoolingType.CLS)
+    options = EngineOptions(model_path=path, slots=1, threads=1)
+    texts = ["a bee flies home", "stocks fell", "bees"]
+    found = scores(ranking, "where do bees live?", *texts)
+
+    head = ranking_head()
+    model = Model(options, lambda _: None)
+    context = Context(model, options, sequences=1, context=256, threads=1, embeddings=True)
+    for text, score in zip(texts, found, strict=True):
+        words = [
+            model.tokenize(one, add_special=False, parse_special=False)
+            for one in ("where do bees live?", text)
+        ]
+        # Its file asks for no end behind the text.
+        pair = [model.bos, *words[0], model.sep, *words[1]]
+        context.decode_run(0, pair, 0, logits=True)
+        first = context.embedding(0)
+        assert first is not None
+        inner = np.tanh(head["cls.weight"] @ first + head["cls.bias"])
+        wanted = head["cls.output.weight"] @ inner + head["cls.output.bias"]
+        assert score == pytest.approx(float(wanted[0]), abs=1e-3)
+    context.close()
+    model.close()
+    assert len(set(found)) == len(found)
+
+
+def test_a_score_depends_on_its_pair_alone(ranking: Engine) -> None:
+    """In any order and company; another query gives other scores."""
+    one, two = scores(ranking, "bees", "a hive of bees", "shares and bonds")
+
+    assert scores(ranking, "bees", "shares and bonds", "honey", "a hive of bees")[::2] == [two, one]
+    assert scores(ranking, "money", "a hive of bees") != [one]
+
+
+def test_what_ranks_neither_embeds_nor_answers(ranking: Engine) -> None:
+    """Refused before any work."""
+    with pytest.raises(RbeeError, match="this model ranks"):
+        submit(ranking, job_id="e", workload="embedding", inputs=["x"])
+    with pytest.raises(RbeeError, match="encoder"):
+        submit(ranking, job_id="c", prompt="x")
 
 
 @pytest.mark.parametrize(("pooling", "calls"), [(MEAN, [200]), (LAST, [64, 64, 64, 8])])
