@@ -10,6 +10,12 @@ from pydantic import Field
 from rbee_agent.contracts.base import Contract
 from rbee_agent.contracts.tasks import Message, ResponseFormat, Sampling, ThinkingWish, ToolChoice
 
+CHAT_TEMPLATES = (
+    "chatml", "llama2", "llama3", "mistral", "gemma", "phi3", "zephyr", "vicuna", "command-r",
+    "deepseek", "granite",
+)  # fmt: skip
+"""Built-in templates: names that ``--chat-template`` takes beside a file."""
+
 
 class WorkerState(StrEnum):
     """A worker's life as its hive sees it."""

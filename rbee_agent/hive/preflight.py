@@ -13,10 +13,11 @@ import psutil
 from rbee_agent.contracts.devices import Device
 from rbee_agent.contracts.models import ModelFile
 from rbee_agent.contracts.routes import WORKER_PORTS
-from rbee_agent.contracts.workers import SpawnRequest
+from rbee_agent.contracts.workers import CHAT_TEMPLATES, SpawnRequest
 from rbee_agent.errors import RbeeError, Refused, Unavailable
 from rbee_agent.hive.disk import gib
 from rbee_agent.hive.records import WorkerRecord
+from rbee_agent.models.estimate import BYTES_PER_VALUE
 from rbee_agent.models.fingerprint import fingerprint
 
 STATE_ROOM = 32 * 1024**2
@@ -38,6 +39,12 @@ def check_request(request: SpawnRequest) -> None:
     unknown = sorted(set(request.extra) - set(EXTRA))
     if unknown:
         raise Refused(f"extra: a worker has no option of that name; it has {', '.join(EXTRA)}")
+    template = request.extra.get("chat-template", CHAT_TEMPLATES[0])
+    if template not in CHAT_TEMPLATES and not Path(template).is_file():
+        names = ", ".join(CHAT_TEMPLATES)
+        raise Refused(f"extra: chat-template is a file on this host, or one of {names}")
+    if request.extra.get("kv-type", "f16") not in BYTES_PER_VALUE:
+        raise Refused(f"extra: kv-type is one of {', '.join(BYTES_PER_VALUE)}")
 
 
 def check_file(file: ModelFile) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rbee_agent.contracts.tasks import Message
+from rbee_agent.contracts.workers import CHAT_TEMPLATES
 from rbee_agent.engine.builtin_templates import TEMPLATES, template_for
 from rbee_agent.engine.llama import EngineLoadError
 from rbee_agent.engine.options import EngineOptions
@@ -83,6 +84,11 @@ EXPECTED = {
     "<|start_of_role|>user<|end_of_role|>Bye<|end_of_text|>\n"
     "<|start_of_role|>assistant<|end_of_role|>",
 }
+
+
+def test_hives_know_the_names_of_the_built_in_ones() -> None:
+    """What a hive lets pass, a worker has."""
+    assert tuple(TEMPLATES) == CHAT_TEMPLATES
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rbee_agent.contracts.routes import WORKER_PORTS
+from rbee_agent.contracts.workers import SpawnRequest
 from rbee_agent.errors import Conflict, NotFound, RbeeError, Refused
 from rbee_agent.hive import preflight
 from tests.gguf_files import write_gguf
@@ -67,6 +68,30 @@ async def test_names_that_would_become_paths_or_options(host: Host, request_: An
 
     assert "passwd" not in refusal.value.message
     assert host.starts == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ({"chat-template": "chatlm"}, "file on this host, or one of chatml, "),
+        ({"chat-template": "/no/such.jinja"}, "file on this host, or one of chatml, "),
+        ({"kv-type": "f12"}, "kv-type is one of .*f16"),
+    ],
+)
+async def test_what_a_worker_would_refuse_at_its_start(
+    host: Host, extra: dict[str, str], problem: str
+) -> None:
+    """Refused at the spawn, not found in a log of a process that ended."""
+    with pytest.raises(Refused, match=problem):
+        await host.spawn(extra=extra)
+
+    assert host.starts == []
+
+
+@pytest.mark.parametrize("named", ["chatml", "command-r", __file__])
+def test_a_template_that_is_here(named: str) -> None:
+    """A built-in name and a file of this host pass."""
+    preflight.check_request(SpawnRequest(model="tiny", extra={"chat-template": named}))
 
 
 async def test_a_full_disk(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
