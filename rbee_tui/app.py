@@ -9,9 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import tzinfo
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -40,6 +38,7 @@ from rbee_tui.screens.policy import PolicyScreen
 from rbee_tui.screens.shell import is_loopback, rbee_command
 from rbee_tui.screens.streams import StreamsScreen
 from rbee_tui.screens.table import Events, Hosts, Models, Sessions, TableScreen, Tasks, Workers
+from rbee_tui.setup import ExitCode, Setup
 from rbee_tui.state.link import LinkState
 from rbee_tui.state.view import View
 from rbee_tui.theming.files import bundled_folder, choose
@@ -54,45 +53,6 @@ BUILDING_S = 0.05
 """How long nothing is drawn when a screen is shown for the first time and comes into being."""
 BUILT_S = 0.005
 """The same when it was there already and only has to be brought up to date."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What the control center is opened with."""
-
-    url: str = ""
-    first_prompt: TaskRequest | None = None
-    read_only: bool = False
-    owns_agents: bool = False
-    """The agents were started for this session: leaving asks what becomes of them."""
-    theme: str | None = None
-    theme_file: Path | None = None
-    """Where the theme that is chosen here is kept for the next start."""
-    no_color: bool = False
-    theme_folders: tuple[Path, ...] = ()
-    """The user's own, read after rbee's."""
-    now: Callable[[], float] = time.time
-    """Unix seconds."""
-    text_shown: bool = False
-    """Show what all streams say from the start; else only what was sent from here."""
-    zone: tzinfo | None = None
-    live: bool = True
-    """False: show `view` and connect to nothing (pictures, tests)."""
-    may_start: bool = False
-    """The queen would be one of this machine: offer to start her where none answers."""
-    just_started: bool = False
-    """Queen and hive were started a moment ago: ask what they are to do first."""
-    crash_file: Path | None = None
-    """Where the traceback goes if this app has a bug."""
-    view: View | None = None
-
-
-class ExitCode(int):
-    """The exit code of the command, and what the operator wants to become of his agents."""
-
-    leave_agents: bool = False
-    start_here: bool = False
-    """The operator wants queen and hive of this machine started, and then to come back."""
 
 
 class RbeeApp(App[ExitCode]):

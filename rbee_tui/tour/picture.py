@@ -18,9 +18,10 @@ from typing import Final
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from rbee_tui.app import ExitCode, RbeeApp, Setup
+from rbee_tui.app import RbeeApp
 from rbee_tui.feed.demo import NOW, URL, demo_messages
 from rbee_tui.feed.recording import replay
+from rbee_tui.setup import ExitCode, Setup
 from rbee_tui.state.view import View
 
 SIZE = (120, 40)

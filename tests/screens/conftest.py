@@ -18,8 +18,9 @@ from rbee_agent.contracts.models import VerifyReport
 from rbee_agent.contracts.policy import PolicyInForce
 from rbee_agent.contracts.sessions import SessionInfo
 from rbee_agent.testing.paper_queen import PaperQueen
-from rbee_tui.app import ExitCode, RbeeApp, Setup
+from rbee_tui.app import RbeeApp
 from rbee_tui.feed.demo import NOW, URL, demo_messages
+from rbee_tui.setup import ExitCode, Setup
 from rbee_tui.state.fleet import Fleet
 from rbee_tui.state.link import Link, LinkState
 from rbee_tui.state.streams import Streams

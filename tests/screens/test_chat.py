@@ -13,8 +13,9 @@ from textual.pilot import Pilot
 from rbee_agent.contracts.tasks import Accepted, TaskRequest
 from rbee_agent.errors import Unavailable
 from rbee_agent.wire.sse import ServerEvent
-from rbee_tui.app import ExitCode, RbeeApp
+from rbee_tui.app import RbeeApp
 from rbee_tui.panes.prompt_bar import PromptInput
+from rbee_tui.setup import ExitCode
 from rbee_tui.widgets.token_view import TokenView
 
 

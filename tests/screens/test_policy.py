@@ -10,7 +10,8 @@ from textual.pilot import Pilot
 
 from rbee_agent.contracts.policy import PolicyInForce, PolicyScript, PolicyTrial
 from rbee_agent.errors import Refused
-from rbee_tui.app import ExitCode, RbeeApp
+from rbee_tui.app import RbeeApp
+from rbee_tui.setup import ExitCode
 from rbee_tui.widgets.facts import Facts
 
 

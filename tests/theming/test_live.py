@@ -7,7 +7,8 @@ from typing import Any
 
 from textual.app import App
 
-from rbee_tui.app import RbeeApp, Setup
+from rbee_tui.app import RbeeApp
+from rbee_tui.setup import Setup
 from rbee_tui.theming.live import LiveThemes
 
 
