@@ -131,3 +131,37 @@ def test_text_between_tags_is_shown_while_it_is_written() -> None:
     begun = "<tool_call>\n<function=python>\n<parameter=code>\nimport"
     shown = "".join(piece.arguments for piece in parser.push(begun) if isinstance(piece, Call))
     assert shown == '{"code": "import'
+
+
+@pytest.mark.parametrize(
+    ("schema", "written", "meant"),
+    [
+        ({"type": "integer"}, "7", 7),
+        ({"type": "number"}, "7", 7),
+        ({"type": "boolean"}, "True", True),
+        ({"type": "object"}, "{'a': None}", {"a": None}),
+        ({"type": ["string", "null"]}, "42", "42"),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"anyOf": [{"type": "string"}, {"type": "array"}]}, "[1]", [1]),
+        ({"anyOf": [{"type": "string"}, {"type": "array"}]}, "1", "1"),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"enum": [1, 2]}, "1", 1),
+        ({"type": "integer"}, "seven", "seven"),
+        ({}, "True", "True"),
+        ({}, "[1]", [1]),
+    ],
+    ids=str,
+)
+def test_bare_text_has_the_type_that_its_parameter_wants(
+    schema: dict[str, Any], written: str, meant: Any
+) -> None:
+    """JSON of a type that is allowed, Python's words where models fall into them, else text."""
+    parser = OutputParser(
+        _BY_NAME["qwen-coder"],
+        tools={"set": {"type": "object", "properties": {"it": schema}}},
+        call_id=str,
+    )
+    text = f"<tool_call><function=set><parameter=it>{written}</parameter></function></tool_call>"
+    pieces = [*parser.push(text), *parser.finish()]
+    said = "".join(piece.arguments for piece in pieces if isinstance(piece, Call))
+    assert json.loads(said) == {"it": meant}
