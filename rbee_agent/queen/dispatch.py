@@ -7,30 +7,24 @@ task that runs has one asyncio task, owned by the queen's task group.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
-from rbee_agent.adapters.base import Adapter, Target
-from rbee_agent.contracts.workers import ExecuteRequest, WorkerHealth
-from rbee_agent.errors import RbeeError, Unavailable, Unreachable
+from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
+from rbee_agent.queen.attempt import Attempts
 from rbee_agent.queen.fleet import Worker
 from rbee_agent.queen.guard import begin, guarded
 from rbee_agent.queen.placement import Decision, Need, decide, usable_workers
 from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.policy_data import fleet_data
 from rbee_agent.queen.registry import Registry
-from rbee_agent.queen.relay import PROBE_S, Broken, Relay
+from rbee_agent.queen.relay import Broken
 from rbee_agent.queen.task import Task
 from rbee_agent.queen.tasks import Tasks
 from rbee_agent.runtime.clock import Clock
-from rbee_agent.settings.secret import Secret
 
-_MOVES = frozenset({"POOL_UNREADY", "BAD_TOKEN", "MISSING_TOKEN"})
-"""Refusals that are the worker's trouble and not the task's."""
-STORE_PAUSE_S = 1.0
-"""Pause before a stream goes on whose journal could not be written."""
 ATTEMPTS = 4
 """Attempts in a row without a new token, after which a task is given up."""
 
@@ -42,7 +36,7 @@ class Dispatcher:
         self,
         tasks: Tasks,
         registry: Registry,
-        adapters: Mapping[str, Adapter],
+        attempts: Attempts,
         clock: Clock,
         *,
         policy: Policy,
@@ -51,11 +45,9 @@ class Dispatcher:
         self.strategy = strategy
         self.wants: Callable[[Task], str | None] = _nobody
         """Told of a task that no worker could ever take; says what is being done about it."""
-        self.distance: Callable[[str], float] = _at_hand
-        """Seconds to a node and back."""
         self._tasks = tasks
         self._registry = registry
-        self._adapters = adapters
+        self._attempts = attempts
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
         self._policy = policy
@@ -219,7 +211,8 @@ class Dispatcher:
         before = task.stream.last_index
         again: Broken | None = None
         try:
-            end = await self._attempt(task, worker)
+            elsewhere = partial(self._elsewhere, task, worker)
+            end = await self._attempts.run(task, worker, elsewhere)
             # From here on the worker does not matter: its end must not disturb the writing.
             task.runner = None
             self._registry.release(worker_id, task.job_id)
@@ -247,53 +240,6 @@ class Dispatcher:
         if again is not None:
             await self._move(task, worker, again, progressed=task.stream.last_index > before)
 
-    async def _attempt(self, task: Task, worker: Worker) -> dict[str, Any]:
-        task.lost_reason = None
-        adapter, target = self.reach(worker)
-        relay = Relay(
-            task,
-            self._clock.monotonic,
-            {
-                "type": "origin",
-                "worker_id": worker.info.id,
-                "fingerprint": worker.info.fingerprint,
-                "profile": worker.info.profile.id if worker.info.profile else None,
-            },
-            on_first_token=lambda: self._tasks.first_token(task),
-            elsewhere=lambda: self._elsewhere(task, worker),
-            distance=lambda: self.distance(worker.node_id),
-        )
-        if not task.has_output:
-            task.fingerprint = relay.origin["fingerprint"]
-            task.profile = relay.origin["profile"]
-        request = self._execute_request(task)
-
-        async def probe() -> WorkerHealth:
-            return await adapter.health(target, timeout=PROBE_S + 2 * relay.distance())
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(relay.watch(probe))
-                try:
-                    async with adapter.execute(target, request) as events:
-                        return await relay.pump(events)
-                finally:
-                    watching.cancel()
-        except ExceptionGroup as group:
-            raise _verdict(group) from None
-
-    def reach(self, worker: Worker) -> tuple[Adapter, Target]:
-        """Who speaks to a worker, and where it is."""
-        token = worker.info.token
-        node = self._registry.nodes.get(worker.node_id)
-        target = Target(
-            worker.info.url or "",
-            Secret(token) if token else None,
-            worker.info.model,
-            node.registration.certificate if node is not None else None,
-        )
-        return self._adapters[worker.kind], target
-
     def _elsewhere(self, task: Task, worker: Worker) -> bool:
         """Whether another worker could take the task over now."""
         usable = usable_workers(self._registry.index(task.model), self.need(task))
@@ -308,35 +254,6 @@ class Dispatcher:
             return None
         task.context = worker.info.context + 1
         return Broken(error.message, blame=False, counts=False)
-
-    def _execute_request(self, task: Task) -> ExecuteRequest:
-        request = task.request
-        left = None
-        if task.deadline is not None:
-            left = max(1, round((task.deadline - self._clock.monotonic()) * 1000))
-        ids = task.journal.token_ids() if task.has_output else []
-        return ExecuteRequest.model_construct(
-            job_id=task.job_id,
-            workload=request.workload,
-            prompt=request.prompt,
-            messages=request.messages,
-            inputs=request.inputs,
-            query=request.query,
-            max_tokens=self._tasks.sessions.token_limit(task),
-            sampling=request.sampling(),
-            stop=request.stop,
-            strict=request.strict,
-            kv_hint=request.kv_hint,
-            response_format=request.response_format,
-            grammar=request.grammar,
-            tools=request.tools,
-            tool_choice=request.tool_choice,
-            chat_template_kwargs=request.chat_template_kwargs,
-            thinking=request.thinking,
-            reasoning_effort=request.reasoning_effort,
-            resume_token_ids=ids,
-            deadline_ms=left,
-        )
 
     async def _move(self, task: Task, worker: Worker, broken: Broken, *, progressed: bool) -> None:
         """The attempt broke: let the task wait for another worker, in front of all others."""
@@ -379,25 +296,6 @@ def _nobody(_: Task) -> None:
     """Before deployments are wired in, nothing is done about it."""
 
 
-def _at_hand(_: str) -> float:
-    return 0.0
-
-
 def _may_fall_back(task: Task) -> bool:
     wish = task.request.placement
     return wish.mode == "pin" and wish.allow_fallback
-
-
-def _verdict(group: BaseExceptionGroup[Any]) -> BaseException:
-    """What the failure of an attempt means: another worker's turn, or the end of the task."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, Unreachable):
-        return Broken(error.message)
-    if isinstance(error, RbeeError) and error.code == "STORE_UNAVAILABLE":
-        # It is our own disk: no worker is to blame, and no attempt is used up.
-        return Broken(error.message, blame=False, counts=False, pause_s=STORE_PAUSE_S)
-    if isinstance(error, RbeeError) and error.code in _MOVES:
-        return Broken(error.message)
-    return error

@@ -23,6 +23,7 @@ from rbee_agent.contracts.workers import WorkerReady
 from rbee_agent.errors import RbeeError, Unavailable
 from rbee_agent.observe import logs
 from rbee_agent.queen.admission import Admission
+from rbee_agent.queen.attempt import Attempts
 from rbee_agent.queen.catalog import Catalog
 from rbee_agent.queen.deployments import Deployments
 from rbee_agent.queen.dispatch import Dispatcher
@@ -119,15 +120,16 @@ class Queen:
         self.policy = Policy(
             store, self.feed, self.metrics, fail_closed=settings.policy_fail_closed
         )
+        self.attempts = Attempts(self.tasks, self.registry, adapters, clock)
         self.dispatcher = Dispatcher(
             self.tasks,
             self.registry,
-            adapters,
+            self.attempts,
             clock,
             policy=self.policy,
             strategy=settings.strategy,
         )
-        self.dispatcher.distance = self.hosts.distance
+        self.attempts.distance = self.hosts.distance
         self.statics = Statics(
             list(options.static_workers), self.registry, adapters, options.upstream_token
         )

@@ -74,7 +74,7 @@ async def worker_of(request: web.Request, name: str) -> ModelWorker:
         worker = ready_worker(queen, model)
     if worker is None:
         raise Unavailable(f"the worker of {model} was gone again at once", retry_after_ms=1000)
-    adapter, target = queen.dispatcher.reach(worker)
+    adapter, target = queen.attempts.reach(worker)
     if not isinstance(adapter, TextAdapter):
         raise Refused(
             f"{model} runs on an engine behind the OpenAI API, which tells neither its tokens nor "
