@@ -371,8 +371,10 @@ def run(
 
     places = Places.of_user()
     keeper = load(places.config_file).settings.keeper
+    by_itself = find_queen(places).url == url
     setup = Setup(
         url=url,
+        queen_option=() if by_itself else ("--queen", url),
         first_prompt=first_prompt,
         read_only=read_only or keeper.read_only,
         owns_agents=owns_agents,
@@ -380,7 +382,7 @@ def run(
         theme_file=places.state / "theme",
         no_color="NO_COLOR" in os.environ,
         theme_folders=(places.config / "themes",),
-        may_start=find_queen(places).url == url and is_loopback(url),
+        may_start=by_itself and is_loopback(url),
         crash_file=places.logs / "control-center.log",
     )
     while True:

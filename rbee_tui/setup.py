@@ -17,6 +17,8 @@ class Setup:
     """What the control center is opened with."""
 
     url: str = ""
+    queen_option: tuple[str, ...] = ()
+    """What a command needs to find the same queen, where it would not by itself."""
     first_prompt: TaskRequest | None = None
     read_only: bool = False
     owns_agents: bool = False

@@ -55,13 +55,14 @@ async def add_host(app: RbeeApp, say: Callable[[str], None]) -> None:
     )
     if answer != "do":
         return
-    code = run_aside(app, ["hive", "add", name])
+    option = app.setup.queen_option
+    code = run_aside(app, [*option, "hive", "add", name])
     if code is None:
         say(f"In a browser there is no terminal for it: rbee hive add {name} --install")
     elif code == EXIT_OK:
         host = name.rpartition("@")[2]
         steps = [["hive", "doctor", host], ["hive", "install", host]]
-        _ = app.push_screen(StepsScreen(f"install {host}", rbee_command(), steps))
+        _ = app.push_screen(StepsScreen(f"install {host}", [*rbee_command(), *option], steps))
 
 
 def hosts_typed(text: str, known: Sequence[Option]) -> list[Option]:
