@@ -51,6 +51,7 @@ class Hosts:
         self._tunnels: Tunnels | None = None
         self._group: asyncio.TaskGroup | None = None
         links.reach = self.reach
+        links.far = self.distance
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Connect to every host that was registered before."""

@@ -44,6 +44,9 @@ from rbee_agent.wire.versions import check_peer, version_headers
 KIND = "node"
 SUSPECT_S = 3.0
 PROBE_S = 1.5
+FAR = 6.0
+"""So many round trips to a distant hive its answer may take longer: one to call, one to ask, and
+what a link loses on the way is sent again after two, then after four."""
 WATCH_S = 0.5
 DEAD_S = 15.0
 """A link that brings nothing for so long is made anew, whatever else is heard of the hive."""
@@ -79,6 +82,8 @@ class Links:
         self._log = logs.get("links")
         self.reach: Callable[[str, WorkerInfo], WorkerInfo] = _as_it_is
         """Turns a worker's address on its host into one that we get to."""
+        self.far: Callable[[str], float] = self.distance
+        """Seconds to a node and back, by whichever way it is reached."""
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Open the links to all nodes that were registered before."""
@@ -309,7 +314,8 @@ class Links:
     async def _alive(self, node: Node) -> bool:
         """Whether the hive answers now."""
         try:
-            await self.call(node, "GET", "/health", timeout=PROBE_S)
+            patience = PROBE_S + FAR * self.far(node.id)
+            await self.call(node, "GET", "/health", timeout=patience)
         except RbeeError as error:
             return not isinstance(error, Unreachable)
         return True

@@ -153,7 +153,8 @@ class Relay:
                 continue
             if now - self.progress.heard >= SILENCE_S:
                 await self._ask(probe)
-            stalled = now - self.progress.moved
+            # What a link holds back is silence; an engine hangs that is heard and does not move.
+            stalled = self.progress.heard - self.progress.moved
             if stalled > self.progress.patience():
                 raise Broken(
                     f"its engine has made no step for {stalled:.1f} s", code="DECODE_TIMEOUT"
