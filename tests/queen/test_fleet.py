@@ -85,8 +85,10 @@ async def test_a_crashed_worker_is_left_to_its_hive(caller, hive):
     await caller.http.post("/v2/workers", json={"model": "demo"})
     await caller.until(lambda: len(hive.workers) == 1)
     worker = next(iter(hive.workers))
+    workers = caller.queen.registry.workers
+    await caller.until(lambda: worker in workers)
     hive.report(worker, WorkerState.BACKOFF, error="it crashed")
-    await caller.until(lambda: caller.queen.registry.workers[worker].info.state == "backoff")
+    await caller.until(lambda: workers[worker].info.state == "backoff")
     await asyncio.sleep(0.3)
     assert len(hive.spawns) == 1
     hive.workers[worker].incarnation = 2
