@@ -31,7 +31,7 @@ async def _unbegun(start) -> list[warnings.WarningMessage]:
         warnings.simplefilter("always")
         with pytest.raises(ExceptionGroup):
             await _group_that_ends(start)
-        gc.collect()
+        gc.collect(1)
     return said
 
 

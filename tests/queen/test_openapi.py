@@ -24,7 +24,7 @@ from rbee_agent.testing.hive import FakeHive
 from rbee_agent.testing.queen import InProcessQueen
 from rbee_agent.testing.worker import FakeWorker
 
-EXAMPLES = 200 if os.environ.get("RBEE_LONG") else 12
+EXAMPLES = 200 if os.environ.get("RBEE_LONG") else 8
 ENDLESS = r"/v2/events$|/v2/streams/tap$|/v2/tasks/\{id\}/events$"
 """Streams that do not end by themselves; they have tests of their own."""
 OUTWARD = r"/v2/hosts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from functools import cache
 
 from aiohttp import web
 
@@ -22,8 +23,9 @@ from rbee_agent.queen.service import Queen
 from rbee_agent.wire.versions import check_peer
 
 
-def all_routes() -> list[Route]:
-    """Every route of the queen."""
+@cache
+def all_routes() -> tuple[Route, ...]:
+    """Every route of the queen; describing them all is most of the work of starting one."""
     rooms = (tasks, fleet, pools, hosts, models, policy, meta, openai, anthropic, ollama, llamacpp)
     routes = [route for room in rooms for route in room.ROUTES]
     described = document([*routes, _openapi_route(_never)])
@@ -31,7 +33,7 @@ def all_routes() -> list[Route]:
     async def openapi(_: web.Request) -> web.StreamResponse:
         return json_response(described)
 
-    return [*routes, _openapi_route(openapi)]
+    return (*routes, _openapi_route(openapi))
 
 
 def make_app(
