@@ -62,7 +62,9 @@ async def add_host(app: RbeeApp, say: Callable[[str], None]) -> None:
     elif code == EXIT_OK:
         host = name.rpartition("@")[2]
         steps = [["hive", "doctor", host], ["hive", "install", host]]
-        _ = app.push_screen(StepsScreen(f"install {host}", [*rbee_command(), *option], steps))
+        program = [*rbee_command(), *option]
+        then = "Esc goes back; 3, then n, starts a worker on it"
+        _ = app.push_screen(StepsScreen(f"install {host}", program, steps, then=then))
 
 
 def hosts_typed(text: str, known: Sequence[Option]) -> list[Option]:

@@ -44,7 +44,12 @@ class StepsScreen(ModalScreen[bool]):
     ]  # fmt: skip
 
     def __init__(
-        self, title: str, program: Sequence[str], commands: Sequence[Sequence[str]]
+        self,
+        title: str,
+        program: Sequence[str],
+        commands: Sequence[Sequence[str]],
+        *,
+        then: str = "",
     ) -> None:
         """Nothing runs before it is mounted.
 
@@ -52,11 +57,13 @@ class StepsScreen(ModalScreen[bool]):
             title: what is done.
             program: the first words of every command, which are not shown.
             commands: done in this order; the last one says whether all went well.
+            then: what to do next, told where all went well.
         """
         super().__init__()
         self._title = title
         self._program = program
         self._commands = commands
+        self._then = then
         self._process: asyncio.subprocess.Process | None = None
         self._interrupted = False
         self.ended: int | None = None
@@ -84,7 +91,7 @@ class StepsScreen(ModalScreen[bool]):
             self._say("\n")
         self.ended = code
         end = "✔ done" if code == 0 else f"✖ ended with {code}"
-        self._say(end)
+        self._say(f"{end}: {self._then}" if code == 0 and self._then else end)
         for view in self.query(TokenView):
             view.border_subtitle = content(f"{end} · c copies, Esc closes")
 

@@ -63,10 +63,11 @@ def test_a_bare_host_is_added_and_serves_with_keys_alone(
     tmux.until("SHA256:")
     tmux.type("y")
     tmux.press("Enter")
-    tmux.until("$ rbee hive doctor gpu-1")
     tmux.until("$ rbee hive install gpu-1")
-    tmux.until("c copies, Esc closes", seconds=200)
-    assert "✔ done" in tmux.screen(), tmux.screen()
+    told = tmux.until("c copies, Esc closes", seconds=200)
+    assert "3, then n, starts a worker on it" in told, told
+    tmux.press("g")
+    tmux.until("$ rbee hive doctor gpu-1")
     tmux.press("Escape")
     tmux.until(lambda screen: bool(lines(screen, "● gpu-1")))
 

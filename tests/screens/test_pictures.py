@@ -180,7 +180,9 @@ def test_what_is_told(snap_compare: Compare, view: View, press: Any, what: str) 
 
     async def install() -> None:
         steps = [["hive", "doctor", "gpu-1"], ["hive", "install", "gpu-1"]]
-        screen = StepsScreen("install gpu-1", (sys.executable, "-c", SAYS), steps)
+        screen = StepsScreen(
+            "install gpu-1", (sys.executable, "-c", SAYS), steps, then="Esc goes back"
+        )
         app.push_screen(screen)
         await app.workers.wait_for_complete()
 
