@@ -76,3 +76,20 @@ def test_what_is_served_is_what_is_described(case, url):
     response = case.call(base_url=url, timeout=30)
     assert response.status_code != 500, response.text
     case.validate_response(response, checks=CHECKS)
+
+
+def test_an_answer_that_may_be_a_stream_is_described_as_both():
+    """JSON, and events or lines, for each route whose body says which."""
+    paths = document(all_routes())["paths"]
+    kinds = {
+        path: set(paths[path]["post"]["responses"]["200"]["content"])
+        for path in ("/v1/chat/completions", "/v1/messages", "/api/chat", "/completion")
+    }
+    events = {"application/json", "text/event-stream"}
+    lines = {"application/json", "application/x-ndjson"}
+    assert kinds == {
+        "/v1/chat/completions": events,
+        "/v1/messages": events,
+        "/api/chat": lines,
+        "/completion": events,
+    }
