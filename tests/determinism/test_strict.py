@@ -7,7 +7,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ def case(seed: int, temperature: float) -> dict[str, Any]:
         "prompt": " ".join(words),
         "max_tokens": MAX_TOKENS,
         "strict": True,
-        "sampling": {"temperature": temperature, "seed": seed, "ignore_eos": True},
+        "sampling": {"temperature": temperature, "seed": seed, "ignore_eos": True, "logprobs": 1},
     }
 
 
@@ -122,7 +122,13 @@ def lab(request: pytest.FixtureRequest, proofs: Path) -> Iterator[Lab]:
         far.close()
 
 
-def same(found: list[int], wanted: list[int], how: str) -> None:
+def shown(run: Run) -> list[tuple[int, float]]:
+    """Its tokens with their log-probabilities: a wrong bit shows there long before in a token."""
+    said = [one["logprob"] for one in run.wait().logprobs]
+    return list(zip(run.ids, said, strict=True))
+
+
+def same(found: Sequence[Any], wanted: Sequence[Any], how: str) -> None:
     """Fail with the first token that differs."""
     if found == wanted:
         return
@@ -138,22 +144,23 @@ def test_strict_is_the_same_everywhere(lab: Lab, seed: int, temperature: float) 
     """Alone, among strangers, cold, warm in the same slot and another, resumed elsewhere."""
     asked = case(seed, temperature)
     name = f"{seed}-{temperature}"
-    wanted = submit(lab.alone, job_id="alone", kv_hint="cold", **asked).wait().ids
+    alone = submit(lab.alone, job_id="alone", kv_hint="cold", **asked)
+    wanted = shown(alone)
     assert len(wanted) == MAX_TOKENS
 
     others = strangers(lab.crowded, seed)
     crowd = submit(lab.crowded, job_id=f"crowd-{name}", **asked)
-    same(crowd.wait().ids, wanted, "among strangers")
+    same(shown(crowd), wanted, "among strangers")
     for other in others:
         other.wait()
 
     cold = submit(lab.crowded, job_id=f"cold-{name}", kv_hint="cold", **asked).wait()
-    same(cold.ids, wanted, "cold")
+    same(shown(cold), wanted, "cold")
     assert cold.finished is not None
     assert cold.finished.tokens_cached == 0
 
     warm = submit(lab.crowded, job_id=f"warm-{name}", **asked).wait()
-    same(warm.ids, wanted, "warm in the same slot")
+    same(shown(warm), wanted, "warm in the same slot")
     assert warm.finished is not None
     if cold.tokens_in > 64 and "reuse" in lab.proved:
         assert warm.finished.tokens_cached >= 64
@@ -161,12 +168,12 @@ def test_strict_is_the_same_everywhere(lab: Lab, seed: int, temperature: float) 
     # The slot that holds the prefix is busy with it: the second one must copy or begin anew.
     first = submit(lab.crowded, job_id=f"first-{name}", **asked)
     second = submit(lab.crowded, job_id=f"second-{name}", **asked)
-    same(first.wait().ids, wanted, "first of two")
-    same(second.wait().ids, wanted, "warm from another slot")
+    same(shown(first), wanted, "first of two")
+    same(shown(second), wanted, "warm from another slot")
 
     cut = random.Random(seed).randrange(1, MAX_TOKENS)
-    rest = lab.far.run(job_id=f"moved-{name}", resume_token_ids=wanted[:cut], **asked)
-    same(rest, wanted[cut:], f"resumed behind {cut} tokens in another process")
+    rest = lab.far.run(job_id=f"moved-{name}", resume_token_ids=alone.ids[:cut], **asked)
+    same(rest, alone.ids[cut:], f"resumed behind {cut} tokens in another process")
 
 
 def test_the_proof_finds_falsehoods(second_model: Path, proofs: Path) -> None:
@@ -183,10 +190,10 @@ def test_unproved_shortcuts_are_not_used(second_model: Path) -> None:
     with running(options) as engine:
         for seed in range(4):
             asked = case(seed, 0.0)
-            wanted = submit(engine, job_id=f"alone-{seed}", kv_hint="cold", **asked).wait().ids
+            wanted = shown(submit(engine, job_id=f"alone-{seed}", kv_hint="cold", **asked))
             others = strangers(engine, seed)
-            crowd = submit(engine, job_id=f"crowd-{seed}", **asked).wait()
-            same(crowd.ids, wanted, "among strangers, unproved")
+            crowd = submit(engine, job_id=f"crowd-{seed}", **asked)
+            same(shown(crowd), wanted, "among strangers, unproved")
             for other in others:
                 other.wait()
         assert engine.profile().proved == []
