@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from rbee_agent.testing.live_fleet import LiveFleet
 
 LOOK_S = 0.1
 """tmux tells nobody that a screen changed: one has to look."""
+_NUMBERS = itertools.count()
 
 
 class Tmux:
@@ -24,7 +26,8 @@ class Tmux:
         size: tuple[int, int] = (80, 24),
         term: str = "tmux-256color",
     ) -> None:
-        self._socket = fleet.root / "tmux"
+        # Of its own: the server before it may still be ending on its socket.
+        self._socket = fleet.root / f"tmux-{next(_NUMBERS)}"
         self._env = {**fleet.env, "TERM": "xterm-256color", "PS1": "$ "}
         columns, rows = map(str, size)
         command = shlex.join([sys.executable, "-m", "rbee_tui", *args])
