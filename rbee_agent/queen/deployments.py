@@ -220,7 +220,8 @@ class Deployments:
         """Compare one wish with what is there."""
         present = [name for name in wish.worker_ids if self._known(name)]
         hopeless = [w for w in self._workers(present) if w.info.state in _HOPELESS]
-        problem = self._why_hopeless(hopeless[0]) if hopeless else None if present else wish.problem
+        whole = len(present) >= wish.replicas
+        problem = self._why_hopeless(hopeless[0]) if hopeless else None if whole else wish.problem
         seen = {"worker_ids": present, "problem": problem}
         if wish.model_copy(update=seen) != wish:
             wish = await self.wishes.keep(wish, **seen)
