@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from rbee_tui.screens.steps import StepsScreen
 from rbee_tui.widgets.token_view import TokenView
 
 PROGRAM = (sys.executable, "-uc")
-WAITS = "import time; print('begun'); time.sleep(60)"
+WAITS = "import os, time; print('begun', os.getpid()); time.sleep(60)"
 
 
 async def until(pilot: Pilot[None], wanted: Callable[[], bool]) -> None:
@@ -70,6 +71,7 @@ async def test_nothing_runs_on_behind_a_center_that_was_left() -> None:
     app: App[None] = App()
     async with app.run_test() as pilot:
         app.push_screen(StepsScreen("install gpu-1", PROGRAM, ([WAITS],)))
-        await until(pilot, lambda: "\nbegun" in said(pilot))
-        (child,) = psutil.Process().children()
-    assert not child.is_running()
+        await until(pilot, lambda: re.search(r"\nbegun (\d+)\n", said(pilot)) is not None)
+        pid = int(re.findall(r"\nbegun (\d+)\n", said(pilot))[0])
+        assert psutil.pid_exists(pid)
+    assert not psutil.pid_exists(pid)
