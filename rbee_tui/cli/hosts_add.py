@@ -14,7 +14,7 @@ from rbee_agent.ssh.public_key import line_of
 from rbee_agent.ssh.shell import Shell
 from rbee_tui.cli.output import confirm, emit, note
 from rbee_tui.cli.session import Session
-from rbee_tui.fleet import hosts_file
+from rbee_tui.fleet import hosts_file, ssh_config
 from rbee_tui.fleet.hosts_file import Host
 from rbee_tui.fleet.remote import Remote
 
@@ -113,27 +113,7 @@ def _public_keys() -> list[str]:
 def importable(session: Session) -> list[str]:
     """The hosts that ~/.ssh/config names and hives.toml does not know."""
     known = hosts_file.read(session.places.hosts_file)
-    return [name for name in aliases(Path.home() / ".ssh" / "config") if name not in known]
-
-
-def aliases(path: Path, depth: int = 0) -> list[str]:
-    """The names in an SSH configuration's Host lines (no patterns), Include files too."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []
-    found: list[str] = []
-    for line in lines:
-        word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
-        if word.lower() == "host":
-            found += [name for name in rest.split() if not set(name) & set("*?!")]
-        elif word.lower() == "include" and depth < 5:
-            for pattern in rest.split():
-                base = Path(pattern).expanduser()
-                where = base if base.is_absolute() else path.parent / base
-                for file in sorted(where.parent.glob(where.name)):
-                    found += aliases(file, depth + 1)
-    return list(dict.fromkeys(found))
+    return [name for name in ssh_config.names() if name not in known]
 
 
 async def import_hosts(session: Session, names: list[str], *, yes: bool) -> int:

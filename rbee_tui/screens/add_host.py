@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rbee_agent.errors import EXIT_OK
-from rbee_tui.screens.shell import rbee_command, run_aside, ssh_names
+from rbee_tui.fleet import ssh_config
+from rbee_tui.screens.shell import rbee_command, run_aside
 from rbee_tui.screens.steps import StepsScreen
 from rbee_tui.widgets.dialog import Answer, Question
 from rbee_tui.widgets.picker import Option, Picker
@@ -22,10 +22,7 @@ async def add_host(app: RbeeApp, say: Callable[[str], None]) -> None:
     Getting to know it may ask for its key or a password, and has the terminal; what the doctor
     finds and how the installation goes is read in a pane.
     """
-    options = [
-        Option(name, name, "in your ~/.ssh/config")
-        for name in ssh_names(Path.home() / ".ssh" / "config")
-    ]
+    options = [Option(name, name, "in your ~/.ssh/config") for name in ssh_config.names()]
     name = await app.push_screen_wait(
         Picker(
             "add a host",

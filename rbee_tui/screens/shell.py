@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,20 +40,6 @@ def run_aside(app: App[Any], words: Sequence[str]) -> int | None:
             return code
     except SuspendNotSupported:
         return None
-
-
-def ssh_names(config: Path) -> list[str]:
-    """Names that ``~/.ssh/config`` tells of, without its patterns."""
-    try:
-        lines = config.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-    found: list[str] = []
-    for line in lines:
-        word, _, rest = line.strip().partition(" ")
-        if word.lower() == "host":
-            found += [name for name in rest.split() if not set(name) & set("*?!")]
-    return list(dict.fromkeys(found))
 
 
 def is_loopback(url: str) -> bool:

@@ -155,6 +155,9 @@ async def test_what_a_real_queen_answers_is_typed(client: QueenClient) -> None:
         Availability,
         NewKey,
     ]
+    with pytest.raises(NotFound):
+        await client.submit(TaskRequest(model="none", prompt="x", task_id="refused-1"))
+    assert (await client.explain("refused-1")).task.state == "refused"
     assert (await client.availability()).models["demo"] == ["node-1"]
     assert (await client.policy()).policy is None
     assert key.token not in str(await client.keys())

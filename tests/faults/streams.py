@@ -41,6 +41,12 @@ class Seen:
     """When each token frame came."""
 
     @property
+    def job_id(self) -> str:
+        """The task's."""
+        started = next(e for e in self.events if e.event == "started")
+        return str(json.loads(started.data)["job_id"])
+
+    @property
     def text(self) -> str:
         """Every token's text."""
         return "".join(t for e in self.events if e.event == "token" for t, _ in token_texts(e))

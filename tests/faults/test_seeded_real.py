@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 LONG = 60
 RUNS = int(os.environ.get("RBEE_FAULT_RUNS_REAL", LONG if "RBEE_LONG" in os.environ else 4))
 STREAMS, TOKENS = 3, 32
+MOVES = 3
+"""Most moves of one stream that a busy machine explains."""
 FAULTS = ("SIGKILL", "SIGSTOP", "half-open")
 QUESTIONS = (
     "The bees in the garden were busy, because",
@@ -112,8 +114,12 @@ async def test_strict_streams_outlive_their_worker(
         gaps.setdefault(f"seeded: {fault}", []).append(streams[0].gap)
         assert [seen.text for seen in streams] == expected
         assert all(seen.indices == list(range(TOKENS)) for seen in streams)
-        # More often than once only where the machine is so busy that the other was silent, too.
-        assert streams[0].end["resumed"] >= 1
+        # Once for the fault; oftener only where, on a busy machine, the other was silent, too.
+        told = await client.explain(streams[0].job_id)
+        reasons = [move.reason for move in told.moves]
+        assert len(reasons) >= streams[0].end["resumed"] >= 1
+        assert all("no sign of life" in reason for reason in reasons[1:]), reasons
+        assert len(reasons) <= MOVES, reasons
         # One that was hit before its first token was tried anew, which counts as no resume.
         moved = sum(seen.end.get("resumed", 0) for seen in streams)
         assert moved >= sum(tokens > 0 for tokens in hit.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from rbee_agent.contracts.explain import Explanation
 from rbee_agent.settings.config import QueenSettings
 from rbee_agent.testing.queen import InProcessQueen
 from rbee_agent.testing.worker import FakeWorker, Faults
@@ -12,6 +13,7 @@ from rbee_agent.testing.worker import FakeWorker, Faults
 async def told(caller, job_id: str) -> str:
     reply = await caller.http.get(f"/v2/tasks/{job_id}/explain")
     assert reply.status_code == 200, reply.text
+    Explanation.model_validate(reply.json())  # forbids a field that the contract does not know
     text: str = reply.json()["text"]
     print(f"\n{text}\n")
     return text
