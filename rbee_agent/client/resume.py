@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from rbee_agent.client.transport import Params, StreamOver, Transport
 from rbee_agent.errors import RbeeError, Unreachable
@@ -15,6 +15,7 @@ RECONNECT_S = 30.0
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
 
+Opening = AbstractAsyncContextManager[AsyncIterator[ServerEvent]]
 OnBreak = Callable[[RbeeError], None]
 """Told of each break that the stream is about to mend."""
 
@@ -29,6 +30,7 @@ async def resumed(
     reconnect: float = RECONNECT_S,
     deadline: float | None = None,
     on_break: OnBreak | None = None,
+    begin: Opening | None = None,
 ) -> AsyncGenerator[ServerEvent, None]:
     """The events of `path`, across broken connections and restarts of the peer.
 
@@ -41,6 +43,7 @@ async def resumed(
         reconnect: seconds that the peer may be away at a time.
         deadline: loop time at which the whole stream must have ended.
         on_break: told of each break.
+        begin: opens the stream for the first time, with a patience of its own.
 
     Raises:
         Unreachable: the peer stayed away.
@@ -50,12 +53,14 @@ async def resumed(
     give_up: float | None = None
     wait = _FIRST_WAIT_S
     while True:
+        begins = begin is not None
+        opening = begin or transport.events(path, params=params, last_event_id=last_event_id)
+        begin = None
         try:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout_at(deadline):
-                    events = await stack.enter_async_context(
-                        transport.events(path, params=params, last_event_id=last_event_id)
-                    )
+                    events = await stack.enter_async_context(opening)
+                begins = False
                 while (event := await _next(events, deadline)) is not None:
                     give_up, wait = None, _FIRST_WAIT_S
                     if event.id is not None:
@@ -72,7 +77,7 @@ async def resumed(
             raise RbeeError("the stream did not end in time", code="DEADLINE_EXCEEDED") from None
         except RbeeError as error:
             away = isinstance(error, Unreachable) or (error.http_status == 503 and error.retriable)
-            if not away:
+            if begins or not away:
                 raise
             broken = error
         now = loop.time()

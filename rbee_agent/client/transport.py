@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rbee_agent.client.lean_httpx import httpx
 from rbee_agent.contracts.routes import BACKOFF_HEADER, SSE_CONTENT_TYPE
@@ -27,6 +27,7 @@ SILENCE_TIMEOUT_S = 45.0
 NO_CONTENT = 204
 _NO_CONNECTION = (httpx.ConnectError, httpx.ConnectTimeout)
 
+T = TypeVar("T")
 Params = Mapping[str, str | int | float | bool | None]
 
 
@@ -121,6 +122,17 @@ class Transport:
             Unreachable: nobody answered.
             RbeeError: the peer refused, or the deadline passed (DEADLINE_EXCEEDED).
         """
+
+        async def once() -> Any:
+            response = await self._send(method, path, json, params)
+            return response.json() if response.status_code in accept else _answer(response)
+
+        return await self._patiently(once, timeout=timeout, reconnect=reconnect)
+
+    async def _patiently(
+        self, once: Callable[[], Awaitable[T]], *, timeout: float | None, reconnect: bool
+    ) -> T:
+        """Try until it goes well, is refused for good, or the time is over; see `call`."""
         budget = self._timeout if timeout is None else timeout
         loop = asyncio.get_running_loop()
         deadline = loop.time() + budget
@@ -129,8 +141,7 @@ class Transport:
             tries += 1
             try:
                 async with asyncio.timeout_at(deadline):
-                    response = await self._send(method, path, json, params)
-                return response.json() if response.status_code in accept else _answer(response)
+                    return await once()
             except TimeoutError:
                 raise RbeeError(
                     f"the {self.peer.name} at {self.peer.url} did not answer within {budget:g} s",
@@ -217,6 +228,43 @@ class Transport:
                     yield decoded
         except httpx.TransportError as error:
             raise self.peer.unreachable(_why(error)) from error
+
+    @asynccontextmanager
+    async def begun(
+        self, path: str, *, json: Any, params: Params | None = None, timeout: float | None = None
+    ) -> AsyncIterator[AsyncIterator[ServerEvent]]:
+        """POST what does no harm twice and read its events; until the first of them it is a `call`.
+
+        Args:
+            path: with its leading slash.
+            json: body.
+            params: query; None values are left out.
+            timeout: seconds until the first event, retries and waits included.
+
+        Raises:
+            RbeeError: as `call` with `reconnect`, then as `events`.
+        """
+
+        async def once() -> tuple[AsyncExitStack, AsyncIterator[ServerEvent]]:
+            async with AsyncExitStack() as stack:
+                opening = self.events(path, method="POST", json=json, params=params)
+                events = await stack.enter_async_context(opening)
+                first = await anext(events, None)
+                if first is None:
+                    raise self.peer.unreachable("it closed the stream")
+                return stack.pop_all(), _from_first(first, events)
+
+        stack, events = await self._patiently(once, timeout=timeout, reconnect=True)
+        async with stack:
+            yield events
+
+
+async def _from_first(
+    first: ServerEvent, rest: AsyncIterator[ServerEvent]
+) -> AsyncGenerator[ServerEvent, None]:
+    yield first
+    async for event in rest:
+        yield event
 
 
 async def _decode(response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rbee_agent.client.calls import Calls, listed, parsed, segment
 from rbee_agent.client.resume import RECONNECT_S, OnBreak, resumed
 from rbee_agent.contracts.ids import new_id
+from rbee_agent.errors import RbeeError, from_body
 from rbee_agent.wire.sse import ServerEvent
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class WorkCalls(Calls):
         """
         return resumed(
             self._transport,
-            f"/v2/tasks/{segment(job_id)}/events",
+            _events_of(job_id),
             params={"verbose": True} if verbose else None,
             last_event_id=last_event_id,
             last_events=FINAL_EVENTS,
@@ -89,23 +90,32 @@ class WorkCalls(Calls):
             on_break: told of each break that is being mended.
         """
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        accepted = await self.submit(request, timeout=timeout)
-        ended = False
-        events = self.task_events(
-            accepted.job_id,
-            verbose=verbose,
+        request = _with_id(request)
+        job_id = request.task_id or ""
+        params = {"verbose": True} if verbose else None
+        events = resumed(
+            self._transport,
+            _events_of(job_id),
+            params=params,
+            last_events=FINAL_EVENTS,
             reconnect=reconnect,
             deadline=deadline,
             on_break=on_break,
+            begin=self._transport.begun("/v2/tasks", json=request, params=params, timeout=timeout),
         )
+        accepted, ended = False, False
         try:
             async with aclosing(events) as frames:
                 async for event in frames:
-                    ended = event.event in FINAL_EVENTS
-                    yield event
+                    accepted, ended = True, event.event in FINAL_EVENTS
+                    if event.event != "accepted":
+                        yield event
+        except RbeeError:
+            ended = ended or not accepted
+            raise
         finally:
             if not ended:
-                await self._let_go(accepted.job_id)
+                await self._let_go(job_id)
 
     async def frames(
         self, request: TaskRequest, *, verbose: bool = False, timeout: float | None = None
@@ -132,7 +142,6 @@ class WorkCalls(Calls):
         import json
 
         from rbee_agent.client.frames import token_texts
-        from rbee_agent.errors import from_body
 
         async with aclosing(self.stream(request, timeout=timeout)) as events:
             async for event in events:
@@ -184,8 +193,6 @@ class WorkCalls(Calls):
 
     async def _let_go(self, job_id: str) -> None:
         """Cancel a task that nobody reads any more; a queen that is gone cannot be told."""
-        from rbee_agent.errors import RbeeError
-
         try:
             await asyncio.shield(self.cancel(job_id, timeout=3.0))
         except RbeeError:
@@ -247,6 +254,10 @@ class WorkCalls(Calls):
     async def end_session(self, session_id: str) -> None:
         """Forget a session."""
         await self.raw("DELETE", f"/v2/sessions/{segment(session_id)}")
+
+
+def _events_of(job_id: str) -> str:
+    return f"/v2/tasks/{segment(job_id)}/events"
 
 
 def _with_id(request: TaskRequest) -> TaskRequest:

@@ -305,6 +305,11 @@ def _same(same: bool, job_id: str) -> None:
         raise Conflict(f"task {job_id} exists already with another body")
 
 
+def events_path(job_id: str) -> str:
+    """Where a task's frames are read."""
+    return f"/v2/tasks/{job_id}/events"
+
+
 def _streams(job_id: str) -> dict[str, str]:
-    events = f"/v2/tasks/{job_id}/events"
+    events = events_path(job_id)
     return {"sse": events, "sse_verbose": f"{events}?verbose=true"}

@@ -40,7 +40,7 @@ from rbee_agent.queen.policy import Policy
 from rbee_agent.queen.pools import Pools
 from rbee_agent.queen.prediction import Predictor
 from rbee_agent.queen.queue import TaskQueue
-from rbee_agent.queen.readers import Readers
+from rbee_agent.queen.readers import Readers, entered
 from rbee_agent.queen.recovery import recover
 from rbee_agent.queen.registry import Registry
 from rbee_agent.queen.reporting import Reporter
@@ -262,16 +262,19 @@ class Queen:
             RbeeError: as `POST /v2/tasks`.
         """
         held = request.model_copy(update={"reconnect_grace_ms": 0})
-        entering = self.own(self.admission.submit(held, who))
-        try:
-            task, _, _ = await asyncio.shield(entering)
-        except asyncio.CancelledError:
-            # The caller hung up before there was anything to read.
-            entering.add_done_callback(self._unwanted)
-            raise
+        task, _, _ = await entered(self.own(self.admission.submit(held, who)), self.abandon)
         if task is None:
             raise RbeeError("the task has ended already", code="CONFLICT")
         return task, self.frames(task)
+
+    async def enter(self, request: TaskRequest, who: Identity) -> Accepted:
+        """Hand in a task whose frames the same request reads: a caller that goes is its reader.
+
+        Raises:
+            RbeeError: as `POST /v2/tasks`.
+        """
+        entering = self.own(self.admission.submit(request, who))
+        return (await entered(entering, self._readers.gone))[1]
 
     def abandon(self, task: Task) -> None:
         """Cancel a task whose only caller is gone, at once and also where nobody ever read it."""
@@ -374,14 +377,6 @@ class Queen:
 
     def _accepted(self, task: Task) -> None:
         self.dispatcher.offer(task)
-
-    def _unwanted(self, entering: asyncio.Future[tuple[Task | None, Accepted, bool]]) -> None:
-        """A submission that nobody waits for any more has ended, one way or the other."""
-        if entering.cancelled() or entering.exception() is not None:
-            return
-        task = entering.result()[0]
-        if task is not None:
-            self.abandon(task)
 
     def _policy_data(self, _: str) -> dict[str, Any] | None:
         script = self.policy.script

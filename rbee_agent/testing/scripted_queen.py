@@ -7,6 +7,7 @@ told to break them at the connection: abort after a token, refuse for a while, g
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from rbee_agent import __version__
 from rbee_agent.contracts.base import PROTOCOL_VERSION
+from rbee_agent.contracts.routes import SSE_CONTENT_TYPE
 from rbee_agent.errors import Conflict, NotFound, RbeeError
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.middleware import bearer, correlate
@@ -113,7 +115,7 @@ class ScriptedQueen:
         self._check(request)
         return json_response({"tasks": [_info(i, b) for i, b in self.tasks.items()]})
 
-    async def _submit(self, request: web.Request) -> web.Response:
+    async def _submit(self, request: web.Request) -> web.StreamResponse:
         self._check(request)
         if self.refusals:
             raise self.refusals.popleft()
@@ -128,6 +130,8 @@ class ScriptedQueen:
             assert request.transport is not None  # noqa: S101 - its body was just read
             request.transport.abort()
         answer = {"job_id": job_id, "queue_position": 0, "backoff_ms": 0}
+        if request.headers["Accept"] == SSE_CONTENT_TYPE:
+            return await self._stream(request, job_id, {"type": "accepted", **answer})
         return json_response(answer, status=200 if known else 202)
 
     async def _task(self, request: web.Request) -> web.Response:
@@ -149,7 +153,11 @@ class ScriptedQueen:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         self._check(request)
-        job_id = request.match_info["id"]
+        return await self._stream(request, request.match_info["id"])
+
+    async def _stream(
+        self, request: web.Request, job_id: str, accepted: dict[str, Any] | None = None
+    ) -> web.StreamResponse:
         body = self._known(job_id)
         last = request.headers.get("Last-Event-ID")
         self.last_event_ids.append(last)
@@ -157,6 +165,8 @@ class ScriptedQueen:
             return web.Response(status=204)
         first = 0 if last is None else int(last) + 1
         async with SseWriter(request) as writer:
+            if accepted is not None:
+                await writer.send(json.dumps(accepted), event="accepted")
             if first == 0:
                 await writer.send(
                     f'{{"type":"started","job_id":"{job_id}","worker_id":"worker-1",'

@@ -52,10 +52,11 @@ def free_port() -> int:
 
 
 async def request(
-    port: int, text: str, body: bytes = b""
+    port: int, text: str, body: bytes = b"", accept: str = "*/*"
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
     head = f"{text} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    head += f"Accept: {accept}\r\n"
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     writer.write(head.encode() + b"\r\n" + body)
@@ -88,6 +89,17 @@ async def read_stream(reader: asyncio.StreamReader, began: float, sample: bool) 
 
 
 async def through_queen(port: int, prompt: str, sample: bool) -> Reading:
+    """Handed in and read in one request."""
+    body = json.dumps({"model": "bench", "prompt": prompt}).encode()
+    began = time.monotonic()
+    reader, writer = await request(port, "POST /v2/tasks", body, "text/event-stream")
+    seen = await read_stream(reader, began, sample)
+    writer.close()
+    return seen
+
+
+async def by_two(port: int, prompt: str, sample: bool) -> Reading:
+    """Handed in, and read with a second request on a second connection."""
     body = json.dumps({"model": "bench", "prompt": prompt}).encode()
     began = time.monotonic()
     reader, writer = await request(port, "POST /v2/tasks", body)
@@ -231,6 +243,8 @@ async def measure(
         row = await paced(through_queen, queen, streams, args.seconds)
         row["cpu_us_per_token"] = (cpu_s(pid) - before) / (streams * 100 * args.seconds) * 1e6
         result[f"queen {streams}"] = row
+        if streams == 1:
+            result["two-requests 1"] = await paced(by_two, queen, streams, args.seconds)
     for streams in (1, 16):
         result[f"flood {streams}"] = await flood(queen, pid, streams, args.flood // streams)
     result["rss_mib"] = psutil.Process(pid).memory_info().rss / 2**20

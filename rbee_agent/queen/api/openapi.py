@@ -111,7 +111,7 @@ def _responses(route: Route) -> dict[str, Any]:
                 "properties": {route.many: {"type": "array", "items": schema}},
             }
         good["content"] = {"application/json": {"schema": schema}}
-        if "stream" in getattr(route.body, "model_fields", ()):
+        if route.or_stream or "stream" in getattr(route.body, "model_fields", ()):
             # Ollama's streams are lines of JSON, all others are events.
             kind = "application/x-ndjson" if route.path.startswith("/api/") else "text/event-stream"
             good["content"][kind] = {"schema": {}}

@@ -51,6 +51,8 @@ class Route:
     query: dict[str, str] = field(default_factory=dict)
     """Query parameters and their JSON Schema types."""
     stream: bool = False
+    or_stream: bool = False
+    """Events instead of `answer`, where the caller accepts those."""
     by_hives: bool = False
     """A hive that is known may use it with its own token, for itself."""
     errors: tuple[int, ...] = (400, 401, 403, 503)

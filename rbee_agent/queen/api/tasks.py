@@ -11,12 +11,14 @@ from typing import Any
 from aiohttp import web
 
 from rbee_agent.contracts.explain import Explanation
+from rbee_agent.contracts.routes import SSE_CONTENT_TYPE
 from rbee_agent.contracts.sessions import SessionInfo
 from rbee_agent.contracts.tasks import Accepted, TaskInfo, TaskRequest, TaskState
 from rbee_agent.errors import InvalidParams, Refused, Unavailable
 from rbee_agent.http.errors import json_response
 from rbee_agent.http.server import read_json_object
 from rbee_agent.http.sse import SseWriter
+from rbee_agent.queen.admission import events_path
 from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
 from rbee_agent.queen.explain import explain_task
 from rbee_agent.queen.explain_words import explain_text
@@ -36,10 +38,17 @@ LAG_S = 0.05
 """A write that took so long says that the reader lags: frames are merged from then on."""
 
 
-async def submit(request: web.Request) -> web.Response:
-    """Take a task in: 202 when it is durable, 200 when it was there already."""
+async def submit(request: web.Request) -> web.StreamResponse:
+    """Take a task in: 202 when it is durable, 200 when it was there already.
+
+    A caller that accepts event streams gets the task's frames in the same answer (200).
+    """
     body = TaskRequest.model_validate(await read_json_object(request, max_bytes=MAX_BODY))
-    _, accepted, fresh = await queen_of(request).admission.submit(body, who_of(request))
+    queen, who = queen_of(request), who_of(request)
+    if SSE_CONTENT_TYPE in request.headers.get("Accept", ""):
+        accepted = await queen.enter(body, who)
+        return await _follow(request, accepted.job_id, accepted=accepted)
+    _, accepted, fresh = await queen.admission.submit(body, who)
     return web.Response(
         text=accepted.dump_json(), status=202 if fresh else 200, content_type="application/json"
     )
@@ -78,8 +87,14 @@ async def listing(request: web.Request) -> web.Response:
 
 async def events(request: web.Request) -> web.StreamResponse:
     """A task's frames as SSE, to its end."""
+    return await _follow(request, request.match_info["id"])
+
+
+async def _follow(
+    request: web.Request, job_id: str, *, accepted: Accepted | None = None
+) -> web.StreamResponse:
+    """A task's frames as SSE, to its end; `accepted` first, where the same request handed it in."""
     queen, who = queen_of(request), who_of(request)
-    job_id = request.match_info["id"]
     after = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     verbose = request.query.get("verbose", "").lower() in ("1", "true", "yes")
     task = queen.tasks.find(job_id)
@@ -98,7 +113,10 @@ async def events(request: web.Request) -> web.StreamResponse:
         # This reader has everything: 204 tells an EventSource not to come back.
         await batches.aclose()
         return web.Response(status=204)
-    async with aclosing(batches), SseWriter(request) as writer:
+    headers = {"Content-Location": events_path(job_id)}
+    async with aclosing(batches), SseWriter(request, headers=headers) as writer:
+        if accepted is not None:
+            await writer.send(accepted_frame(accepted), event="accepted")
         await _write_frames(writer, batches, queen, task)
     return writer.response
 
@@ -126,6 +144,11 @@ async def _write_frames(
             batch = await batches.asend(lags)
     except StopAsyncIteration:
         return
+
+
+def accepted_frame(accepted: Accepted) -> str:
+    """What the 202 says, as a stream's first frame."""
+    return '{"type":"accepted",' + accepted.dump_json()[1:]
 
 
 def sse_bytes(batch: list[ClientFrame]) -> bytes:
@@ -231,11 +254,13 @@ ROUTES = [
         "/v2/tasks",
         submit,
         SUBMIT,
-        "Hand in a task",
+        "Hand in a task, and read it at once where the caller accepts events",
         body=TaskRequest,
         answer=Accepted,
+        or_stream=True,
         status=202,
-        also=(200,),
+        also=(200, 204),
+        query={"verbose": "boolean", "last_event_id": "string"},
         errors=(400, 401, 403, 404, 409, 413, 415, 429, 503),
     ),
     Route(
