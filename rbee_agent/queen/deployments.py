@@ -220,7 +220,7 @@ class Deployments:
         """Compare one wish with what is there."""
         present = [name for name in wish.worker_ids if self._known(name)]
         hopeless = [w for w in self._workers(present) if w.info.state in _HOPELESS]
-        whole = len(present) >= wish.replicas
+        whole = sum(map(self._lives, present)) >= wish.replicas
         problem = self._why_hopeless(hopeless[0]) if hopeless else None if whole else wish.problem
         seen = {"worker_ids": present, "problem": problem}
         if wish.model_copy(update=seen) != wish:

@@ -198,7 +198,7 @@ class FakeHive:
         self.spawns.append(wanted)
         if self.refuse_spawn is not None:
             return json_response({"error": self.refuse_spawn}, status=503)
-        worker_id = wanted.worker_id or f"{self.node_id}-w{len(self.spawns)}"
+        worker_id = wanted.worker_id or f"{self.node_id}.w{len(self.spawns)}"
         worker = self._make(worker_id, wanted)
         await self.add(worker)
         return json_response(worker.info().dump(), status=201)

@@ -11,13 +11,10 @@ import signal
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from rbee_tui.state.clean import clean
-from rbee_tui.widgets.token_view import TokenView
-from rbee_tui.widgets.tones import content
+from rbee_tui.widgets.text_screen import TextScreen
 
 END_S: Final = 5.0
 """How long a command may take to tidy up on the host when the center is left meanwhile."""
@@ -25,17 +22,9 @@ PART: Final = 65_536
 """Bytes that are read at once."""
 
 
-class StepsScreen(ModalScreen[bool]):
+class StepsScreen(TextScreen[bool]):
     """Shows what is done; the result is whether all of it went well."""
 
-    DEFAULT_CSS = """
-    StepsScreen { align: center middle; }
-    StepsScreen > TokenView {
-        width: 96; max-width: 100%; height: 80%;
-        border: round $border; border-title-color: $text-accent; background: $surface;
-        padding: 0 1;
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter", "close", "close", id="steps.close", tooltip="Close, at its end"),
         Binding("x", "interrupt", "interrupt", id="steps.interrupt",
@@ -59,8 +48,7 @@ class StepsScreen(ModalScreen[bool]):
             commands: done in this order; the last one says whether all went well.
             then: what to do next, told where all went well.
         """
-        super().__init__()
-        self._title = title
+        super().__init__(title)
         self._program = program
         self._commands = commands
         self._then = then
@@ -69,31 +57,23 @@ class StepsScreen(ModalScreen[bool]):
         self.ended: int | None = None
         """The exit code of the last command, once it is known."""
 
-    def compose(self) -> ComposeResult:
-        """The text."""
-        yield TokenView()
-
     def on_mount(self) -> None:
         """Begin."""
-        view = self.query_one(TokenView)
-        view.border_title = content(self._title)
-        view.border_subtitle = content("x interrupts")
-        view.focus()
+        self.below("x interrupts")
         self.run_worker(self._run(), name="steps")
 
     async def _run(self) -> None:
         code = 0
         for words in self._commands:
-            self._say(f"$ rbee {' '.join(words)}\n")
+            self.say(f"$ rbee {' '.join(words)}\n")
             code = await self._one(words)
             if self._interrupted:
                 break
-            self._say("\n")
+            self.say("\n")
         self.ended = code
         end = "✔ done" if code == 0 else f"✖ ended with {code}"
-        self._say(f"{end}: {self._then}" if code == 0 and self._then else end)
-        for view in self.query(TokenView):
-            view.border_subtitle = content(f"{end} · c copies, Esc closes")
+        self.say(f"{end}: {self._then}" if code == 0 and self._then else end)
+        self.below(f"{end} · c copies, Esc closes")
 
     async def _one(self, words: Sequence[str]) -> int:
         """Run one command to its end."""
@@ -105,7 +85,7 @@ class StepsScreen(ModalScreen[bool]):
         )  # fmt: skip
         out, decoder = process.stdout, codecs.getincrementaldecoder("utf-8")("replace")
         while out is not None and (part := await out.read(PART)):
-            self._say(clean(decoder.decode(part), lines=True))
+            self.say(clean(decoder.decode(part), lines=True))
         code = await process.wait()
         self._process = None
         return code
@@ -114,10 +94,6 @@ class StepsScreen(ModalScreen[bool]):
         """Whoever leaves the center leaves nothing running behind it."""
         if self._process is not None:
             await _end(self._process)
-
-    def _say(self, text: str) -> None:
-        for view in self.query(TokenView):  # gone while the center is left
-            view.append(text)
 
     def action_interrupt(self) -> None:
         """Have it end and tidy up."""
@@ -131,11 +107,6 @@ class StepsScreen(ModalScreen[bool]):
             self.app.bell()
         else:
             _ = self.dismiss(self.ended == 0)
-
-    def action_copy(self) -> None:
-        """Copy everything to the terminal's clipboard (OSC 52)."""
-        self.app.copy_to_clipboard(self.query_one(TokenView).text)
-        self.app.notify("copied", timeout=2)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 
 from rbee_agent.testing.live_fleet import MODEL, LiveFleet
 from tests.pooled_model import write_pooled_model
+from tests.ports import own_port
 
 POOLED = "tiny-pooled"
 """The encoder; it has no worker until somebody asks for it."""
@@ -31,7 +32,7 @@ def served(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A queen with one ready worker of the demo model."""
     root = tmp_path_factory.mktemp("clients")
     # One thread: tests share the cores, and llama.cpp's threads wait for each other spinning.
-    fleet = LiveFleet(root, worker_port=18401, RBEE_WORKER_THREADS="1")
+    fleet = LiveFleet(root, worker_port=own_port(18401), RBEE_WORKER_THREADS="1")
     try:
         write_pooled_model(root / f"{POOLED}.gguf")
         fleet.register_model(demo_model)

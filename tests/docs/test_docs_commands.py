@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rbee_agent.testing.live_fleet import LiveFleet
+from tests.ports import own_port
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,7 +52,7 @@ def examples(page: Path) -> list[Example]:
 @pytest.fixture
 def page_fleet(tmp_path: Path, demo_model: Path) -> Iterator[LiveFleet]:
     """A fleet for one page, with the demo model known to it and nothing running."""
-    fleet = LiveFleet(tmp_path, worker_port=18301)
+    fleet = LiveFleet(tmp_path, worker_port=own_port(18301))
     fleet.register_model(demo_model)
     try:
         yield fleet

@@ -33,6 +33,7 @@ from rbee_agent.settings.config import WorkerSettings
 from rbee_agent.settings.places import Places
 from rbee_agent.settings.secret import Secret
 from tests.gguf_files import write_gguf
+from tests.ports import own_port
 
 HERE = Path(__file__).parent
 NODE = "played-host-0001"
@@ -224,7 +225,7 @@ async def make_host(tmp_path: Path) -> AsyncIterator[Callable[..., Host]]:
     def make(**options: Any) -> Host:
         root = tmp_path / f"host-{len(made)}"
         root.mkdir()
-        made.append(Host(root, port=18400 + 20 * len(made), **options))
+        made.append(Host(root, port=own_port(18600 + 20 * len(made)), **options))
         return made[-1]
 
     yield make
@@ -352,7 +353,7 @@ class HiveProcess:
 @pytest.fixture
 def real_hive(tmp_path: Path, demo_model: Path) -> Iterator[HiveProcess]:
     """A home that knows the demo model; no daemon runs yet."""
-    made = HiveProcess(tmp_path / "home", worker_port=18461)
+    made = HiveProcess(tmp_path / "home", worker_port=own_port(18461))
     done = made.cli("models", "register", "demo", str(demo_model))
     assert done.returncode == 0, done.stderr
     yield made

@@ -21,12 +21,13 @@ from rbee_agent.hive.commands.workers import spawn_and_wait
 from rbee_agent.http.server import Server
 from tests.gguf_files import write_gguf
 from tests.hive.conftest import HiveProcess, Host
+from tests.ports import own_port
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> HiveProcess:
     """A home where rbee has never run."""
-    return HiveProcess(tmp_path / "home", worker_port=18441)
+    return HiveProcess(tmp_path / "home", worker_port=own_port(18441))
 
 
 @pytest.mark.model

@@ -19,6 +19,7 @@ from rbee_agent.testing.live_fleet import LiveFleet
 from tests.faults.processes import free_port
 from tests.faults.streams import Seen, read, strict
 from tests.hive.conftest import HiveProcess
+from tests.ports import own_port
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
@@ -35,7 +36,7 @@ class Pair:
         self.http = httpx.Client(base_url=self.url)
         self.hive = HiveProcess(
             root / "host",
-            worker_port=18521,
+            worker_port=own_port(18521),
             RBEE_HIVE_LISTEN=f"127.0.0.1:{free_port()}",
             RBEE_HIVE_QUEEN=f"https://{self.door}",
             RBEE_HIVE_QUEEN_CERTIFICATE=self.http.get("/v2/hosts/key").json()["certificate"],
@@ -296,7 +297,7 @@ def test_the_open_ports_ask_everybody_for_a_token(pair: Pair) -> None:
 )
 def test_plain_text_beyond_loopback_is_refused(tmp_path: Path, words: list[str], said: str) -> None:
     """Each with what to do instead."""
-    hive = HiveProcess(tmp_path / "home", worker_port=18581)
+    hive = HiveProcess(tmp_path / "home", worker_port=own_port(18581))
     done = hive.cli("serve", *words)
     assert done.returncode in (2, 4), done.stderr
     assert said in done.stderr

@@ -21,6 +21,7 @@ from rbee_agent.errors import RbeeError
 from rbee_agent.wire.sse import SseDecoder
 from tests.gguf_files import write_gguf
 from tests.hive.conftest import Driver, HiveProcess
+from tests.ports import own_port
 
 pytestmark = pytest.mark.model
 
@@ -93,7 +94,7 @@ def gpu_hive(tmp_path: Path, nvml_library: Path) -> Iterator[tuple[HiveProcess, 
     """A real hive on a host with the two GPUs of the played driver."""
     driver = Driver(tmp_path / "driver")
     env = {"LD_LIBRARY_PATH": str(nvml_library), "FAKE_NVML": str(driver.folder)}
-    made = HiveProcess(tmp_path / "home", worker_port=18481, **env)
+    made = HiveProcess(tmp_path / "home", worker_port=own_port(18481), **env)
     yield made, driver
     driver.unset("hang")
     made.end()

@@ -15,6 +15,7 @@ import pytest
 from tests.gguf_files import write_gguf
 from tests.hive.conftest import HiveProcess
 from tests.models.hub_server import Hub, Repository
+from tests.ports import own_port
 from tests.waiting import eventually
 
 REF = "org/tiny-GGUF:Q8_0"
@@ -24,7 +25,7 @@ REF = "org/tiny-GGUF:Q8_0"
 def hive(tmp_path: Path, hub: Hub) -> Iterator[HiveProcess]:
     """A home whose hub is the test's."""
     env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "RBEE_HIVE_KEEP_DISK_FREE": "0"}
-    made = HiveProcess(tmp_path / "home", worker_port=18421, **env)
+    made = HiveProcess(tmp_path / "home", worker_port=own_port(18421), **env)
     yield made
     made.end()
 

@@ -38,9 +38,9 @@ async def test_a_waiting_reader_sees_how_far_its_model_is(caller):
             {
                 "kind": "load",
                 "node_id": "node-1",
-                "text": "worker node-1-w1 is loading",
+                "text": "worker node-1.w1 is loading",
                 "phase": "loading",
-                "worker_id": "node-1-w1",
+                "worker_id": "node-1.w1",
             }
         ]
         assert last is not None
