@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
     from rbee_agent.client.frames import FleetEvent
-    from rbee_agent.contracts.events import TapChunk
+    from rbee_agent.contracts.events import FleetSnapshot, TapChunk
     from rbee_agent.contracts.meta import Capabilities, QueenHealth, QueenVersion
 
 START_HINT = "start one with `rbee up`, or name another with --queen or RBEE_QUEEN_URL"
@@ -104,6 +104,15 @@ class QueenClient(WorkCalls, FleetCalls, CatalogCalls, RuleCalls):
         return resumed(
             self._transport, "/v2/events", last_event_id=last_event_id, reconnect=reconnect
         )
+
+    async def snapshot(self) -> FleetSnapshot:
+        """The whole fleet as it is now: what the event feed begins with."""
+        from rbee_agent.contracts.events import FleetSnapshot
+
+        async with aclosing(self.events(reconnect=0.0)) as events:
+            async for event in events:
+                return FleetSnapshot.read_json(event.data)
+        raise self._transport.peer.unreachable("it said nothing of its fleet")
 
     async def changes(self, last_event_id: str | None = None) -> AsyncGenerator[FleetEvent, None]:
         """The fleet's event feed as types: a snapshot, then every change; never ends."""

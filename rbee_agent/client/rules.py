@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rbee_agent.client.calls import Calls, listed, parsed, segment
 
@@ -20,11 +20,21 @@ class RuleCalls(Calls):
 
         return parsed(PolicyInForce, await self.raw("GET", "/v2/policy"))
 
-    async def check_policy(self, name: str, source: str) -> PolicyTrial:
-        """What a script would answer now: its hooks and their answers; nothing changes."""
+    async def check_policy(
+        self, name: str, source: str, snapshot: dict[str, Any] | None = None
+    ) -> PolicyTrial:
+        """What a script would answer; nothing changes.
+
+        Args:
+            name: of the script.
+            source: the script.
+            snapshot: a recorded fleet (see `snapshot`), whose tasks are decided anew.
+        """
         from rbee_agent.contracts.policy import PolicyTrial
 
-        body = {"name": name, "source": source}
+        body: dict[str, Any] = {"name": name, "source": source}
+        if snapshot is not None:
+            body["snapshot"] = snapshot
         return parsed(PolicyTrial, await self.raw("POST", "/v2/policy/check", json=body))
 
     async def put_policy(self, name: str, source: str) -> PolicyInForce:

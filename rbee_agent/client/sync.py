@@ -93,6 +93,7 @@ class SyncQueenClient:
     version = _waits(QueenClient.version)
     capabilities = _waits(QueenClient.capabilities)
     events = _iterates(QueenClient.events)
+    snapshot = _waits(QueenClient.snapshot)
     changes = _iterates(QueenClient.changes)
     tap = _iterates(QueenClient.tap)
     watch = _iterates(QueenClient.watch)

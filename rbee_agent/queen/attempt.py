@@ -58,6 +58,8 @@ class Attempts:
             {
                 "type": "origin",
                 "worker_id": worker.info.id,
+                "started_at": task.started_at,
+                "resumed": task.resumed,
                 "fingerprint": worker.info.fingerprint,
                 "profile": worker.info.profile.id if worker.info.profile else None,
             },

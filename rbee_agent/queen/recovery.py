@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rbee_agent.contracts.tasks import TaskInfo, TaskRequest, TaskState
+from rbee_agent.contracts.tasks import TaskRequest, TaskState
 from rbee_agent.errors import RbeeError
 from rbee_agent.observe import logs
 from rbee_agent.queen.stream import rebuilt
@@ -39,10 +39,10 @@ async def recover(queen: Queen) -> int:
 def revive(record: TaskRecord, queen: Queen) -> Task:
     """A task as its record and its journal tell of it."""
     request = TaskRequest.read_json(record.request).model_copy(update={"task_id": record.job_id})
-    info = TaskInfo.read_json(record.info)
     journal = queen.journals.of(record.job_id)
     lines = journal.lines()
-    origin = origin_of(lines)
+    origins = origins_of(lines)
+    origin, latest = (origins[0], origins[-1]) if origins else ({}, {})
     now, utc = queen.clock.monotonic(), queen.clock.utc()
     accepted = now - max(0.0, utc - record.created_at)
     task = Task(
@@ -56,17 +56,15 @@ def revive(record: TaskRecord, queen: Queen) -> Task:
         body=record.request,
         body_sha256=record.body_sha256,
         deadline=None if request.deadline_ms is None else accepted + request.deadline_ms / 1000,
-        worker_id=info.worker_id,
-        node_id=info.node_id,
+        worker_id=latest.get("worker_id"),
         fingerprint=origin.get("fingerprint"),
         profile=origin.get("profile"),
         prompt_sha256=origin.get("prompt_sha256"),
         tokens_in=int(origin.get("tokens_in") or 0),
-        started_at=info.started_at,
-        resumed=info.timings.resumed,
+        started_at=origin.get("started_at"),
+        resumed=int(latest.get("resumed") or 0),
     )
     if lines:
-        task.worker_id = task.worker_id or origin.get("worker_id")
         task.stream = rebuilt(lines, started=task.started_frame())
     if task.has_output:
         task.state = TaskState.RUNNING
@@ -85,9 +83,6 @@ async def _end_again(task: Task, final: dict[str, Any], queen: Queen) -> None:
         )
 
 
-def origin_of(lines: list[str]) -> dict[str, Any]:
-    """Who began a stream: the first line of its journal."""
-    if lines and lines[0].startswith('{"type":"origin"'):
-        origin: dict[str, Any] = json.loads(lines[0])
-        return origin
-    return {}
+def origins_of(lines: list[str]) -> list[dict[str, Any]]:
+    """Who made a stream, in their order: each worker's first line in the journal."""
+    return [json.loads(line) for line in lines if line.startswith('{"type":"origin"')]

@@ -103,7 +103,7 @@ class Relay:
     task: Task
     now: Callable[[], float]
     origin: dict[str, Any]
-    """Who began the stream: first line of the journal, so that a restarted queen knows."""
+    """Who goes on with the stream here: a line of the journal, so that a restarted queen knows."""
     on_first_token: Callable[[], None]
     elsewhere: Callable[[], bool]
     """Whether another worker could take the stream now."""
@@ -211,7 +211,7 @@ class Relay:
         if task.first_token is None:
             task.first_token = self.now()
             self.on_first_token()
-        if self.progress.tokens == 0 and not task.has_output:
+        if self.progress.tokens == 0:
             text = json.dumps(self.origin, separators=(",", ":")) + "\n" + text
         task.journal.append(text)
         self.progress.tokens += len(frames)

@@ -78,6 +78,28 @@ class Tasks:
         """A task that is in memory: open, or ended a moment ago."""
         return self.queue.open.get(job_id) or self.ending.get(job_id)
 
+    def matching(
+        self,
+        *,
+        limit: int,
+        state: str,
+        model: str | None = None,
+        owner: str | None = None,
+        session_id: str | None = None,
+        before: float | None = None,
+    ) -> list[Task]:
+        """Open tasks, newest first; the filters are those of `Store.task_infos`."""
+        found = [
+            task
+            for task in self.queue.open.values()
+            if task.state == state
+            and model in (None, task.model)
+            and owner in (None, task.owner)
+            and session_id in (None, task.request.session_id)
+            and (before is None or task.created_at < before)
+        ]
+        return sorted(found, key=lambda task: task.created_at, reverse=True)[:limit]
+
     def accepted(self, task: Task, *, again: bool = False) -> None:
         """A task is durable: it waits from now on. `again`: it comes from before a restart."""
         self.queue.push(task, again=again and task.has_output)
@@ -125,7 +147,6 @@ class Tasks:
             task.stream.aside("started", task.started_frame())
         if task.decision is not None:
             self.tell(task, f"runs on worker {worker.info.id}: {task.decision.reason}")
-        self._store.note_task(task.job_id, task.state.value, task.info().dump_json())
         self.changed(task)
 
     def first_token(self, task: Task) -> None:

@@ -51,9 +51,6 @@ class Store(Protocol):
     async def add_task(self, record: TaskRecord) -> bool:
         """Keep a new task; False (and nothing written) where its id is taken."""
 
-    def note_task(self, job_id: str, state: str, info: str) -> None:
-        """Keep a running task's latest state, without anyone waiting for it."""
-
     async def end_task(self, job_id: str, ending: Ending) -> None:
         """Write how a task ended."""
 

@@ -46,8 +46,8 @@ Params = Sequence[Any]
 class _Write:
     sql: str
     params: Params
-    done: asyncio.Future[int] | None
-    """Gets the number of rows changed; None where nobody waits."""
+    done: asyncio.Future[int]
+    """Gets the number of rows changed."""
 
 
 class SqliteStore:
@@ -110,16 +110,6 @@ class SqliteStore:
             ),
         )
         return changed == 1
-
-    def note_task(self, job_id: str, state: str, info: str) -> None:
-        """Keep a running task's latest state, without anyone waiting for it."""
-        self._writes.put(
-            _Write(
-                "UPDATE tasks SET state = ?, info = ? WHERE job_id = ? AND ended_at IS NULL",
-                (state, info, job_id),
-                None,
-            )
-        )
 
     async def end_task(self, job_id: str, ending: Ending) -> None:
         """Write how a task ended."""
@@ -252,7 +242,7 @@ class SqliteStore:
     def _answer(self, group: list[_Write], changed: list[int], error: sqlite3.Error | None) -> None:
         def resolve() -> None:
             for place, write in enumerate(group):
-                if write.done is None or write.done.done():
+                if write.done.done():
                     continue
                 if error is not None:
                     write.done.set_exception(_unavailable(self._path, error))

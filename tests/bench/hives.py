@@ -265,12 +265,12 @@ async def queens_side(count: int, seconds: float, root: Path) -> None:
         joined = time.monotonic() - began
         share = await measure(queen, f"{count} hives, nobody watches", seconds, [])
         full = queen.memory
-        async with beating(hives, url):
-            await measure(queen, f"{count} hives, and their heartbeats", seconds, [])
         for readers in (1, WATCHERS):
             async with watching(readers, f"{url}/v2/events") as watches:
                 label = f"{count} hives, {readers} control center{'s' if readers > 1 else ''}"
                 await measure(queen, label, seconds, watches)
+        async with beating(hives, url):
+            await measure(queen, f"{count} hives, and their heartbeats", seconds, [])
         print(
             f"\nRegistered and online: {count} hives in {joined:.1f} s. A hive costs the queen "
             f"{share / count * 1e6:.0f} µs of CPU a second and {(full - empty) / count * 1024:.0f} "

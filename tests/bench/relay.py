@@ -25,6 +25,8 @@ from pathlib import Path
 import psutil
 
 HERE = Path(__file__).parent
+FIRST_TOKENS = 200
+"""Answers whose first token is waited for, each way."""
 
 
 @dataclass
@@ -211,6 +213,20 @@ async def paced(
     }
 
 
+async def first_tokens(upstream: int, queen: int, nginx: int | None) -> dict[str, list[float]]:
+    """Milliseconds to the first token of short answers, one at a time, all ways in turn."""
+    ways = {"direct": (direct, upstream), "queen": (through_queen, queen)}
+    ways["queen, two requests"] = (by_two, queen)
+    if nginx is not None:
+        ways["nginx"] = (direct, nginx)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(FIRST_TOKENS):
+        for name, (call, port) in ways.items():
+            taken[name].append((await call(port, "paced 1000 2", False)).first_s * 1000)
+            await asyncio.sleep(0.02)
+    return taken
+
+
 async def flood(port: int, pid: int, streams: int, count: int) -> dict[str, float]:
     before, began = cpu_s(pid), time.monotonic()
     async with asyncio.TaskGroup() as group:
@@ -243,8 +259,7 @@ async def measure(
         row = await paced(through_queen, queen, streams, args.seconds)
         row["cpu_us_per_token"] = (cpu_s(pid) - before) / (streams * 100 * args.seconds) * 1e6
         result[f"queen {streams}"] = row
-        if streams == 1:
-            result["two-requests 1"] = await paced(by_two, queen, streams, args.seconds)
+    result["first"] = await first_tokens(upstream, queen, nginx)
     for streams in (1, 16):
         result[f"flood {streams}"] = await flood(queen, pid, streams, args.flood // streams)
     result["rss_mib"] = psutil.Process(pid).memory_info().rss / 2**20
@@ -300,6 +315,11 @@ def main() -> None:
                 f"{row['lag_ms_p99']:.2f} | {cpu} | {row['arriving_ms_p99']:.2f} | "
                 f"{row['arriving_ms']:.0f} |"
             )
+    print("\nThe first token of one stream, all ways in turn; milliseconds.\n")
+    print("| way | median | 5 % | 95 % |\n|---|---|---|---|")
+    for name, taken in sorted(result["first"].items()):
+        few, many = quantile(taken, 0.05), quantile(taken, 0.95)
+        print(f"| {name} | {statistics.median(taken):.2f} | {few:.2f} | {many:.2f} |")
     print("\nSaturated: upstreams that never wait, each token its own event.\n")
     print("| streams | tokens | events | queen's CPU per token | tokens/s |\n|---|---|---|---|---|")
     for name, row in result.items():

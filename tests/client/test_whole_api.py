@@ -159,6 +159,10 @@ async def test_what_a_real_queen_answers_is_typed(client: QueenClient) -> None:
         await client.submit(TaskRequest(model="none", prompt="x", task_id="refused-1"))
     assert (await client.explain("refused-1")).task.state == "refused"
     assert (await client.availability()).models["demo"] == ["node-1"]
+    fleet = await client.snapshot()
+    assert [node.id for node in fleet.nodes] == ["node-1"]
+    trial = await client.check_policy("p", "def place(t, w, f):\n    return None\n", fleet.dump())
+    assert (trial.hooks, trial.decisions) == (["place"], [])
     assert (await client.policy()).policy is None
     assert key.token not in str(await client.keys())
     assert [task.job_id for task in await client.tasks(session_id="s-1")] == [answer.job_id]

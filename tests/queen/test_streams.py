@@ -343,3 +343,24 @@ async def test_an_engine_that_hangs_everywhere_is_a_decode_timeout(caller, hive,
     job = await caller.submit()
     last = json.loads((await caller.events(job["job_id"]))[-1].data)
     assert last["code"] == "DECODE_TIMEOUT"
+
+
+async def test_open_tasks_are_listed_as_they_are(caller, hive):
+    """The store learns how a task ends; that it runs, and where, the queen knows herself."""
+    worker = FakeWorker("w1", slots=1)
+    worker.gate = asyncio.Event()
+    await hive.add(worker)
+    await caller.register(hive)
+    first, second = await caller.submit(), await caller.submit(session_id="s-1")
+
+    async def listed(query: str) -> list[str]:
+        tasks = (await caller.http.get(f"/v2/tasks?{query}")).json()["tasks"]
+        return [task["job_id"] for task in tasks]
+
+    assert await listed("state=running") == [first["job_id"]]
+    assert await listed("state=queued") == [second["job_id"]]
+    assert await listed("state=queued&session_id=other") == []
+    assert await listed("limit=9") == [second["job_id"], first["job_id"]]
+    worker.gate.set()
+    await caller.events(second["job_id"])
+    assert await listed("state=running") == []

@@ -73,15 +73,6 @@ async def test_ended_tasks_keep_their_frames(store):
     assert [r.job_id for r in await store.open_tasks()] == ["b"]
 
 
-async def test_a_note_never_reopens_a_task(store):
-    """A late note of a running state leaves the written end as it is."""
-    await store.add_task(record("a"))
-    await store.end_task("a", Ending("done", 9.0, "{}"))
-    store.note_task("a", "running", '{"late":1}')
-    await store.put("x", "y", "z")
-    assert (await store.task("a")).state == "done"
-
-
 async def test_listing_filters_and_pages(store):
     """Newest first; every filter narrows; `before` goes on behind a page."""
     for number in range(5):

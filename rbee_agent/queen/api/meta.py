@@ -24,6 +24,13 @@ class KeyRequest(Contract):
     roles: list[Role] = Field(min_length=1)
 
 
+async def home(_: web.Request) -> web.Response:
+    """For whoever looks by hand, and for `ollama`, which asks here whether anybody is there."""
+    return web.Response(
+        text=f"The queen of rbee {__version__} is running; /openapi.json says what she answers.\n"
+    )
+
+
 async def health(request: web.Request) -> web.Response:
     """How the queen fares."""
     queen = queen_of(request)
@@ -114,6 +121,8 @@ async def revoke_key(request: web.Request) -> web.Response:
 
 
 ROUTES = [
+    Route("GET", "/", home, PUBLIC, "That the queen is here", errors=()),
+    Route("HEAD", "/", home, PUBLIC, "That the queen is here", errors=()),
     Route("GET", "/health", health, PUBLIC, "How the queen fares", answer=QueenHealth, errors=()),
     Route("GET", "/livez", live, PUBLIC, "The process answers", answer=dict, errors=()),
     Route("GET", "/readyz", ready, PUBLIC, "Tasks can be handed in", answer=dict, errors=(503,)),

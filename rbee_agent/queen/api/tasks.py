@@ -22,7 +22,6 @@ from rbee_agent.queen.admission import events_path
 from rbee_agent.queen.api.routes import READ, SUBMIT, Route, queen_of, who_of
 from rbee_agent.queen.explain import explain_task
 from rbee_agent.queen.explain_words import explain_text
-from rbee_agent.queen.recovery import origin_of
 from rbee_agent.queen.service import Queen
 from rbee_agent.queen.stream import LAST_ID, ClientFrame, rebuilt
 from rbee_agent.queen.task import Task
@@ -69,14 +68,17 @@ async def listing(request: web.Request) -> web.Response:
     if state is not None and state not in list(TaskState):
         raise _bad("state", "one of " + ", ".join(TaskState))
     before = query.get("before")
-    infos = await queen.store.task_infos(
-        limit=int(limit),
-        state=state,
-        model=query.get("model"),
-        owner=None if who.admin else who.id,
-        session_id=query.get("session_id"),
-        before=None if before is None else _number(before, "before", 0, 0, 1e12),
-    )
+    wanted: dict[str, Any] = {
+        "model": query.get("model"),
+        "owner": None if who.admin else who.id,
+        "session_id": query.get("session_id"),
+        "before": None if before is None else _number(before, "before", 0, 0, 1e12),
+    }
+    if state in (TaskState.QUEUED, TaskState.RUNNING):
+        # Open tasks are all in memory; the store learns how they end.
+        open_tasks = queen.tasks.matching(limit=int(limit), state=state, **wanted)
+        return json_response({"tasks": [queen.tasks.info(task).dump() for task in open_tasks]})
+    infos = await queen.store.task_infos(limit=int(limit), state=state, **wanted)
     shown = []
     for text in infos:
         info: dict[str, Any] = json.loads(text)
@@ -171,7 +173,7 @@ async def stored_frames(
     info = TaskInfo.read_json(record.info)
     started = None
     if info.started_at is not None:
-        worker_id = info.worker_id or origin_of(lines).get("worker_id") or ""
+        worker_id = info.worker_id or ""
         started = json.dumps(
             {
                 "type": "started",

@@ -299,3 +299,11 @@ async def whole(client, *, stream, **more):
         "".join(part.message.thinking or "" for part in parts),
         [(call.name, dict(call.arguments)) for call in made],
     )
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_command_finds_somebody(caller, method):
+    """`ollama` asks the bare address before anything else, without a key."""
+    reply = await caller.http.request(method, "/")
+    assert reply.status_code == 200
+    assert reply.text == "" if method == "HEAD" else "rbee" in reply.text
