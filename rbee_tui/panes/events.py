@@ -65,4 +65,5 @@ PANE: Final = NounPane(
     empty="nothing happened yet",
     details_below=True,
     newest_last=True,
+    keys_are_names=False,
 )

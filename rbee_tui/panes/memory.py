@@ -65,8 +65,8 @@ def device_blocks(fleet: Fleet, node: NodeInfo, device: Device) -> list[Block]:
     others = max(0, device.memory_used - weights - kv - buffers)
     return [
         Block("weights", weights, "█", "ok"),
-        Block("KV cache", kv, "▇", "accent"),
-        Block("buffers", buffers, "▅", "busy"),
+        Block("KV cache", kv, "▆", "accent"),
+        Block("buffers", buffers, "▃", "busy"),
         Block("other processes", others, "▓", "warn"),
         Block("planned, not taken yet", device.memory_reserved, "▒", "busy"),
     ]

@@ -137,5 +137,5 @@ PANE: Final = NounPane(
     columns=COLUMNS,
     rows=rows,
     facts=facts,
-    empty="the catalog is empty: rbee model pull NAME",
+    empty="no model yet: a fetches one",
 )

@@ -28,6 +28,8 @@ class NounPane:
     """Column and whether descending, to begin with."""
     details_below: bool = False
     """Details are open from the start, in a few lines below the rows."""
+    keys_are_names: bool = True
+    """Whether a row's key says something to people; else what the row is about does."""
     newest_last: bool = False
     """Follow the last row, as a log does."""
 

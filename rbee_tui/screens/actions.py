@@ -27,6 +27,7 @@ from rbee_tui.panes.why import (
     why_worker,
 )
 from rbee_tui.screens.add_host import add_host
+from rbee_tui.screens.add_model import FORMS, add_model, model_typed
 from rbee_tui.screens.log import LogScreen
 from rbee_tui.state.clean import clean
 from rbee_tui.state.units import millis, size
@@ -156,12 +157,16 @@ class Actions:
     async def _spawn_any(self, models: Sequence[str]) -> None:
         view = self._app.view
         options = [_model_option(view, name) for name in models]
-        if not options:
-            self.say("The catalog is empty: rbee model pull NAME", severe=True)
-            return
-        picked = await self._app.push_screen_wait(Picker("a worker of which model?", options))
+        picked = await self._app.push_screen_wait(
+            Picker("a worker of which model?", options, placeholder=FORMS, typed=model_typed)
+        )
         if picked is not None:
             self.perform(SPAWN, Target(self._app.view, "model", picked))
+
+    def add_model(self) -> None:
+        """Have a model fetched that the catalog need not know."""
+        if self._may_act() is not None:
+            self._start(add_model(self._app))
 
     async def _perform(self, link: QueenLink, verb: Verb, target: Target) -> None:
         if verb.ask is not None and verb.ask.argument not in target.arguments:

@@ -39,6 +39,9 @@ PARAMETERS: Final = {
 }
 
 
+NOTICE: Final = "p writes to the model; where there is none yet: Esc, then 6, then a"
+
+
 @dataclass
 class Talk:
     """The conversation so far, as the next request tells it."""
@@ -103,7 +106,7 @@ class Chat(FleetScreen):
 
     def body(self) -> ComposeResult:
         """The conversation, how it is sampled, the prompt."""
-        yield TokenView(id="talk", notice="p writes to the model")
+        yield TokenView(id="talk", notice=NOTICE)
         yield Line(id="how")
         yield PromptBar(id="prompt")
 

@@ -83,7 +83,10 @@ class TableScreen(FleetScreen):
     def crumbs(self) -> str:
         """The screen's name, and where one is in it."""
         row = self._cursor
-        return self.PANE.title + (f" › {row.key}" if row is not None and self._facts_open else "")
+        if row is None or not self._facts_open:
+            return self.PANE.title
+        name = row.key if self.PANE.keys_are_names else row.about[1] if row.about else ""
+        return f"{self.PANE.title} › {name}" if name else self.PANE.title
 
     def body(self) -> ComposeResult:
         """Table and facts."""
@@ -338,7 +341,14 @@ class Models(TableScreen):
 
     NAME = "models"
     PANE = models.PANE
-    BINDINGS: ClassVar[list[BindingType]] = verb_bindings("model")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "add_model", "add model", id="model.add", tooltip="Fetch a new model"),
+        *verb_bindings("model"),
+    ]
+
+    def action_add_model(self) -> None:
+        """Fetch a model that the catalog need not know."""
+        self.center.actions.add_model()
 
 
 class Events(TableScreen):

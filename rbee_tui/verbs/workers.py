@@ -183,7 +183,7 @@ def _stop_plan(target: Target) -> tuple[Cell, ...]:
     lines: list[Cell] = [f"{worker.id} ({worker.model} on {worker.node_id or '?'}) stops."]
     lines += _streams_move(fleet, worker)
     if memory := fleet.memory_bytes(worker):
-        lines.append(f"{size(memory)} of memory become free on {worker.device}.")
+        lines.append(f"{size(memory)} of memory becomes free on {worker.device}.")
         node = fleet.nodes.get(worker.node_id or "")
         device = _device(node, worker.device) if node is not None else None
         if device is not None:

@@ -31,6 +31,7 @@ GREEK = "αβγδεζηθικλμνξοπρστυφχψω"
 """Letters that nothing else on the screen has: their first sight is the echo of a key."""
 STARTS = 5
 HOSTS = 200
+LOOK_MINUTES = 3
 
 
 @dataclass
@@ -144,6 +145,19 @@ def starts(url: str, size: tuple[int, int]) -> list[float]:
     return found
 
 
+def memory(minutes: float, size: tuple[int, int]) -> None:
+    """Print the memory every three minutes while 64 streams run and workers change."""
+    with paper_queen(64, change_every_s=0.77) as url, center(url, size) as terminal:
+        terminal.until("64 running")
+        print("| minutes | memory |\n|---|---|")
+        for minute in range(0, math.ceil(minutes), LOOK_MINUTES):
+            rss = psutil.Process(terminal.process.pid).memory_info().rss
+            print(f"| {minute} | {rss / 2**20:.1f} MiB |", flush=True)
+            time.sleep(LOOK_MINUTES * 60)
+        rss = psutil.Process(terminal.process.pid).memory_info().rss
+        print(f"| {minute + LOOK_MINUTES} | {rss / 2**20:.1f} MiB |")
+
+
 def millis(values: list[float]) -> str:
     """Median, 95th of a hundred and worst of some times, and how many never came."""
     ordered = sorted(value for value in values if value < math.inf)
@@ -165,13 +179,16 @@ def say(name: str, use: Use) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tui", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=0.5, help="of streaming, for the memory")
+    parser.add_argument("--minutes", type=float, help="only look at the memory, for so long")
     parser.add_argument("--size", default="120x40")
     given = parser.parse_args()
     columns, rows = map(int, given.size.split("x"))
     size = (columns, rows)
 
     print(f"{HOSTS} hosts, {HOSTS * 8} workers, {given.size}, bytes written to a terminal\n")
+    if given.minutes:
+        memory(given.minutes, size)
+        return
     print("| | CPU of a core | drawn | memory |\n|---|---|---|---|")
     with paper_queen(0) as url:
         begun = starts(url, size)
@@ -186,7 +203,7 @@ def main() -> None:
     with paper_queen(64, change_every_s=0.77) as url, center(url, size) as terminal:
         terminal.until("64 running")
         time.sleep(5)
-        say("64 streams of 80 tokens/s, overview", used(terminal, given.minutes * 60))
+        say("64 streams of 80 tokens/s, overview", used(terminal, 30))
         terminal.press("4")
         time.sleep(2)
         say("64 streams of 80 tokens/s, streams, text hidden", used(terminal, 10))
