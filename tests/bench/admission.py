@@ -1,6 +1,6 @@
 """``bench admission``: durable tasks a second over HTTP, with a kill -9 in the middle.
 
-Run: ``nice python tests/bench/admission.py [--seconds S] [--no-kill]``. The client speaks HTTP/1.1
+Run: ``nice python -m tests.bench.admission [--seconds S] [--no-kill]``. The client speaks HTTP/1.1
 by hand, so that the machine's cores go to the queen. At the end every task that got its 202 is
 looked up: none may be missing.
 """
@@ -10,17 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from relay import HERE, cpu_s, free_port, start_queen
+from tests.bench._queen import cpu_s, running
 
 
 async def hand_in(
@@ -88,28 +84,22 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--no-kill", action="store_true")
     args = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
-    upstream = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "_upstream.py"), str(upstream), "1"])]
-    try:
-        time.sleep(0.5)
-        queen, port = start_queen(home, upstream)
-        children.append(queen)
-        asyncio.run(occupy(port))
-        used = cpu_s(queen.pid)
+    with running(slots=1) as made:
+        asyncio.run(occupy(made.port))
+        used = cpu_s(made.queen.pid)
         accepted, took, elapsed = asyncio.run(
-            load(port, args.connections, args.seconds, None if args.no_kill else queen)
+            load(made.port, args.connections, args.seconds, None if args.no_kill else made.queen)
         )
         if args.no_kill:
-            used = cpu_s(queen.pid) - used
+            used = cpu_s(made.queen.pid) - used
             print(f"queen's CPU per task: {used / len(accepted) * 1e6:.0f} us\n")
         else:
             elapsed = args.seconds * 0.7
         took.sort()
         p50, p99 = took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
-        queen.send_signal(signal.SIGKILL)
-        queen.wait(10)
-        database = next(home.rglob("queen.db"))
+        made.queen.send_signal(signal.SIGKILL)
+        made.queen.wait(10)
+        database = next(made.home.rglob("queen.db"))
         kept = {row[0] for row in sqlite3.connect(database).execute("SELECT job_id FROM tasks")}
         lost = set(accepted) - kept
         print("| connections | accepted | a second | p50 | p99 | lost by kill -9 |")
@@ -118,12 +108,7 @@ def main() -> None:
             f"| {args.connections} | {len(accepted)} | {len(accepted) / elapsed:.0f} | "
             f"{p50:.1f} ms | {p99:.1f} ms | {len(lost)} |"
         )
-        sys.exit(1 if lost else 0)
-    finally:
-        for child in children:
-            child.kill()
-            child.wait(10)
-        shutil.rmtree(home, ignore_errors=True)
+    sys.exit(1 if lost else 0)
 
 
 if __name__ == "__main__":

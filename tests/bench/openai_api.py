@@ -9,16 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import shutil
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 
-from tests.bench.relay import HERE, cpu_s, free_port, request, start_queen, through_queen
+from tests.bench._queen import cpu_s, running
+from tests.bench.relay import request, through_queen
 
 
 async def v2(port: int, count: int) -> int:
@@ -60,22 +54,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
-    upstream = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "_upstream.py"), str(upstream)])]
-    try:
-        time.sleep(0.5)
-        queen, port = start_queen(home, upstream)
-        children.append(queen)
+    with running() as made:
         print("| streams | /v2, us of CPU a token | /v1, us of CPU a token | ratio |")
         print("|---:|---:|---:|---:|")
         for streams in (1, 16):
-            asyncio.run(measure(port, queen.pid, args.tokens, streams, args.rounds))
-    finally:
-        for child in reversed(children):
-            child.send_signal(signal.SIGTERM)
-            child.wait(10)
-        shutil.rmtree(home, ignore_errors=True)
+            asyncio.run(measure(made.port, made.queen.pid, args.tokens, streams, args.rounds))
 
 
 if __name__ == "__main__":

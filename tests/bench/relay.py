@@ -1,6 +1,6 @@
 """``bench relay``: what the queen costs a token, beside a direct connection and nginx.
 
-Run: ``nice python tests/bench/relay.py [--seconds S] [--json]``. Starts its own upstream, queen and
+Run: ``nice python -m tests.bench.relay [--seconds S] [--json]``. Starts its own upstream, queen and
 (where installed) nginx, each a process of its own, and takes all times from one monotonic clock.
 """
 
@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
-import os
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-HERE = Path(__file__).parent
+from tests.bench._queen import cpu_s, free_port, running
+
 FIRST_TOKENS = 200
 """Answers whose first token is waited for, each way."""
 
@@ -45,12 +41,6 @@ class Reading:
         for part in parts:
             made = int(part[: part.index(b" ")])
             self.lags.append((made, (now - made) / 1e6))
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 async def request(
@@ -137,32 +127,6 @@ async def direct(port: int, prompt: str, sample: bool) -> Reading:
     return seen
 
 
-def start_queen(home: Path, upstream: int) -> tuple[subprocess.Popen[bytes], int]:
-    port = free_port()
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "XDG_RUNTIME_DIR": str(home / "run"),
-        "ORCHD_WORKERS": f"rbee+http://127.0.0.1:{upstream}",
-    }
-    log = (home / "queen.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rbee_agent.queen", "--port", str(port), "--queue-limit", "1000000"],
-        env=env,
-        stdout=log,
-        stderr=log,
-    )
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/workers") as reply:
-                if b'"ready"' in reply.read():
-                    return process, port
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise SystemExit("the queen did not start: " + (home / "queen.log").read_text())
-
-
 def start_nginx(home: Path, upstream: int) -> tuple[subprocess.Popen[bytes], int] | None:
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
@@ -179,11 +143,6 @@ def start_nginx(home: Path, upstream: int) -> tuple[subprocess.Popen[bytes], int
     process = subprocess.Popen([nginx, "-p", str(home), "-c", str(config)])
     time.sleep(0.5)
     return process, port
-
-
-def cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -268,22 +227,13 @@ async def measure(
 
 def bench(args: argparse.Namespace) -> dict[str, object]:
     """Start everything, measure, end everything."""
-    home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
-    upstream = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "_upstream.py"), str(upstream)])]
-    try:
-        time.sleep(0.5)
-        queen, port = start_queen(home, upstream)
-        children.append(queen)
-        nginx = start_nginx(home, upstream)
+    with running() as made, contextlib.ExitStack() as stack:
+        nginx = start_nginx(made.home, made.upstream)
         if nginx is not None:
-            children.append(nginx[0])
-        return asyncio.run(measure(args, upstream, port, queen.pid, nginx and nginx[1]))
-    finally:
-        for child in reversed(children):
-            child.send_signal(signal.SIGTERM)
-            child.wait(10)
-        shutil.rmtree(home, ignore_errors=True)
+            stack.callback(nginx[0].wait, 10)
+            stack.callback(nginx[0].terminate)
+        ports = made.upstream, made.port, made.queen.pid, nginx and nginx[1]
+        return asyncio.run(measure(args, *ports))
 
 
 def main() -> None:

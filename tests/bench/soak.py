@@ -1,23 +1,18 @@
 """``bench soak``: many tasks with real frames through one queen; her memory must stay flat.
 
-Run: ``nice python tests/bench/soak.py [--tasks N]``. Prints the resident size at each tenth.
+Run: ``nice python -m tests.bench.soak [--tasks N]``. Prints the resident size at each tenth.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent))
-from relay import HERE, free_port, start_queen, through_queen
+from tests.bench._queen import running
+from tests.bench.relay import through_queen
 
 
 async def run(port: int, pid: int, tasks: int, at_once: int) -> None:
@@ -44,21 +39,10 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--at-once", type=int, default=16)
     args = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="rbee-bench-"))
-    upstream = free_port()
-    children = [subprocess.Popen([sys.executable, str(HERE / "_upstream.py"), str(upstream)])]
-    try:
-        time.sleep(0.5)
-        queen, port = start_queen(home, upstream)
-        children.append(queen)
+    with running() as made:
         began = time.monotonic()
-        asyncio.run(run(port, queen.pid, args.tasks, args.at_once))
+        asyncio.run(run(made.port, made.queen.pid, args.tasks, args.at_once))
         print(f"{args.tasks / (time.monotonic() - began):.0f} tasks a second")
-    finally:
-        for child in children:
-            child.kill()
-            child.wait(10)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
