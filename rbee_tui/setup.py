@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Setup:
     crash_file: Path | None = None
     """Where the traceback goes if this app has a bug."""
     view: View | None = None
+
+    def typed(self, command: str) -> str:
+        """A command line of rbee as it must be typed to reach the same queen."""
+        if not self.queen_option:
+            return command
+        return command.replace("rbee", f"rbee {shlex.join(self.queen_option)}", 1)
 
 
 class ExitCode(int):

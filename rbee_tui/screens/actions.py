@@ -190,7 +190,7 @@ class Actions:
         lines: list[Cell] = [*verb.plan(target)]
         command = verb.command(target)
         if command is not None:
-            lines += [" ", ((f"$ {command}", "muted"),)]
+            lines += [" ", ((f"$ {self._app.setup.typed(command)}", "muted"),)]
         harmful = verb.danger in (Danger.DESTROYS, Danger.ERASES)
         question = Question(
             f"{verb.title} {verb.about(target)}?",

@@ -9,6 +9,7 @@ from rbee_agent.errors import EXIT_OK
 from rbee_tui.fleet import ssh_config
 from rbee_tui.screens.shell import rbee_command, run_aside
 from rbee_tui.screens.steps import StepsScreen
+from rbee_tui.verbs.verb import rbee
 from rbee_tui.widgets.dialog import Answer, Question
 from rbee_tui.widgets.picker import Option, Picker
 
@@ -33,6 +34,7 @@ async def add_host(app: RbeeApp, say: Callable[[str], None]) -> None:
     )
     if name is None:
         return
+    command = app.setup.typed(rbee("hive", "add", name, "--install"))
     answer = await app.push_screen_wait(
         Question(
             f"add {name}?",
@@ -45,7 +47,7 @@ async def add_host(app: RbeeApp, say: Callable[[str], None]) -> None:
                 ),
                 "4. Its hive starts, and the queen reaches it through SSH.",
                 " ",
-                ((f"$ rbee hive add {name} --install", "muted"),),
+                ((f"$ {command}", "muted"),),
             ],
             (Answer("do", "add", "y"), Answer("keep", "do nothing", "n")),
         )
@@ -55,7 +57,7 @@ async def add_host(app: RbeeApp, say: Callable[[str], None]) -> None:
     option = app.setup.queen_option
     code = run_aside(app, [*option, "hive", "add", name])
     if code is None:
-        say(f"In a browser there is no terminal for it: rbee hive add {name} --install")
+        say(f"In a browser there is no terminal for it: {command}")
     elif code == EXIT_OK:
         host = name.rpartition("@")[2]
         steps = [["hive", "doctor", host], ["hive", "install", host]]

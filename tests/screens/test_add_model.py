@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ async def test_a_new_model_is_fetched_onto_a_host(
         return PullBegun(model=model_id, node_id=node_id or "")
 
     app = acting()
+    app.setup = replace(app.setup, queen_option=("--queen", "http://far:1"))
     monkeypatch.setattr(app.link, "pull", pull, raising=False)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*keys)
@@ -48,7 +50,8 @@ async def test_a_new_model_is_fetched_onto_a_host(
         await pilot.pause()
         assert isinstance(app.screen, Question)
         shown = "".join(strip.text for strip in app.screen._compositor.render_strips(app.size))
-        assert f"rbee model pull {REFERENCE}" in shown
+        assert "$ rbee --queen http://far:1 model pull" in shown
+        assert REFERENCE in shown
         await pilot.press("y")
         for _ in range(200):
             if asked:
