@@ -109,6 +109,9 @@ def test_from_a_checkout(keeper: LiveFleet, make_host, operator_of, index: str) 
     operator_of(keeper, host)
     bare = host.home / "rbee.git"
     subprocess.run(["git", "clone", "-q", "--bare", str(ROOT), str(bare)], check=True)
+    # A checkout of CI's may be on no branch at all.
+    for words in (["branch", "-f", "main", "HEAD"], ["symbolic-ref", "HEAD", "refs/heads/main"]):
+        subprocess.run(["git", "-C", str(bare), *words], check=True)
     subprocess.run(["chown", "-R", "4211:4211", str(bare)], check=True)
     keeper.ok("hive", "add", "source", "--address", host.address, "--user", "ada", "--yes")
     url = "/home/ada/rbee.git"
