@@ -109,10 +109,11 @@ class Sampler:
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._chain: Any = None
         self._grammar: Any = _grammar(model, grammar) if grammar is not None else None
-        bias = _bias(model, sampling)
+        self._biases = bias = _biases(model, sampling)
+        self._forbidden = np.array([t for t, by in bias.items() if by == -math.inf], dtype=np.int64)
         self.greedy = (
             sampling.temperature == 0
-            and not bias
+            and len(self._forbidden) == len(bias)
             and self._grammar is None
             and sampling.repetition_penalty == 1
             and sampling.presence_penalty == 0
@@ -144,10 +145,7 @@ class Sampler:
             RbeeError: the model computes no numbers.
         """
         if self.greedy:
-            token = int(np.argmax(logits))
-            if not math.isfinite(logits[token]):
-                raise _no_numbers()
-            return token
+            return self._likeliest(logits)
         if math.isnan(logits[0]):
             raise _no_numbers()
         token = self._draw(logits, position, candidates, constrained=False)
@@ -170,7 +168,7 @@ class Sampler:
         llama_cpp.llama_sampler_accept(self._grammar, token)
         if self.greedy:
             self.greedy = False
-            self._chain = _chain(self._model, self._sampling, {})
+            self._chain = _chain(self._model, self._sampling, self._biases)
 
     def check(self, token: int) -> None:
         """See that a known token may follow; llama.cpp ends the process for one that may not.
@@ -187,6 +185,18 @@ class Sampler:
             llama_cpp.llama_sampler_accept(self._chain, token)
         if self._grammar:
             llama_cpp.llama_sampler_accept(self._grammar, token)
+
+    def _likeliest(self, logits: Logits) -> int:
+        """What the chain's greedy sampler would choose, without its table of all tokens."""
+        token = int(np.argmax(logits))
+        if not math.isfinite(logits[token]):
+            raise _no_numbers()
+        if token not in self._forbidden:
+            return token
+        allowed = logits.copy()
+        allowed[self._forbidden] = -math.inf
+        token = int(np.argmax(allowed))
+        return token if math.isfinite(allowed[token]) else -1
 
     def _draw(
         self, logits: Logits, position: int, candidates: Candidates, *, constrained: bool
@@ -263,7 +273,7 @@ def _window(model: Model, sampling: Sampling) -> int:
     return model.context_length if asked < 0 else min(asked, model.context_length)
 
 
-def _bias(model: Model, sampling: Sampling) -> dict[int, float]:
+def _biases(model: Model, sampling: Sampling) -> dict[int, float]:
     bias: dict[int, float] = {}
     for key, value in (sampling.logit_bias or {}).items():
         if not (key.isascii() and key.isdecimal()) or int(key) >= model.n_vocab:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rbee_agent.contracts.tasks import Sampling
-from rbee_agent.engine import Engine
+from rbee_agent.engine import Engine, sampling
 from rbee_agent.engine.llama import Model
 from rbee_agent.engine.sampling import Candidates, Sampler, keyed_seed, top_logprobs
 from rbee_agent.errors import InvalidParams, RbeeError, Refused
@@ -116,6 +116,34 @@ def test_biases_forbid_and_favour(model: Model) -> None:
 
     assert draws(model, logits, temperature=0.0, logit_bias={"101": 5.0}) == {101}
     assert draws(model, logits, temperature=0.0, logit_bias={"100": -100.0}) == {101}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_likeliest_is_what_the_chain_would_choose(model: Model, seed: int) -> None:
+    """Forbidden ends at the top, and ties behind them: the first of the best."""
+    rng = np.random.default_rng(seed)
+    logits = rng.integers(-9, 9, model.n_vocab).astype(np.float32)
+    logits[list(model.end_tokens)] = rng.choice([8.0, 50.0])
+    asked = Sampling(temperature=0.0, ignore_eos=True)
+    short, long = Sampler(model, asked), Sampler(model, asked)
+    assert short.greedy
+    long.greedy = False
+    long._chain = sampling._chain(model, asked, long._biases)
+
+    chosen = short.choose(logits, 0, Candidates(model.n_vocab))
+
+    assert chosen == long.choose(logits, 0, Candidates(model.n_vocab))
+    assert chosen not in model.end_tokens
+    long.close()
+
+
+def test_where_all_is_forbidden_nothing_is_chosen(model: Model) -> None:
+    """-1, which ends the answer."""
+    logits = np.full(model.n_vocab, -np.inf, dtype=np.float32)
+    logits[list(model.end_tokens)] = 1.0
+    sampler = Sampler(model, Sampling(temperature=0.0, ignore_eos=True))
+
+    assert sampler.choose(logits, 0, Candidates(model.n_vocab)) == -1
 
 
 @pytest.mark.parametrize("bias", [{"x": 1.0}, {"-1": 1.0}, {"²": 1.0}, {"99999999": 1.0}])
