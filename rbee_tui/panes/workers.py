@@ -146,8 +146,9 @@ def facts(view: View, worker_id: str) -> list[Fact]:
 def _lately(tasks: Served) -> str:
     if not tasks.tasks:
         return "no task of it is known here"
+    many = f"{tasks.tasks} task" if tasks.tasks == 1 else f"{tasks.tasks} tasks"
     return (
-        f"{tasks.tasks} tasks, first token after {millis(tasks.mean_first_token_ms)}, "
+        f"{many}, first token after {millis(tasks.mean_first_token_ms)}, "
         f"{percent(tasks.cached_share)} of the tokens read came from the cache"
     )
 
