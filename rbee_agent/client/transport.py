@@ -224,6 +224,11 @@ class Transport:
                 if response.status_code == NO_CONTENT:
                     raise StreamOver
                 self._check_version(response)
+                if not response.headers.get("Content-Type", "").startswith(SSE_CONTENT_TYPE):
+                    raise RbeeError(
+                        f"{self.peer.url} answers, but not with events: another program, or an "
+                        f"older rbee, listens there; {self.peer.mend}"
+                    )
                 async with aclosing(_decode(response)) as decoded:
                     yield decoded
         except httpx.TransportError as error:

@@ -172,3 +172,21 @@ async def test_an_open_port_that_says_nothing_times_out() -> None:
                 await client.nodes()
 
     assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_an_answer_that_is_no_stream_is_said_at_once() -> None:
+    """Another program, or a queen that knows POSTs with streams not yet: nothing to retry."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n")
+        writer.write(b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with QueenClient(url) as client:
+            with pytest.raises(RbeeError, match="not with events") as caught:
+                await client.run(request(), timeout=5)
+
+    assert not isinstance(caught.value, Unreachable)

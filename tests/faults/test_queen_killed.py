@@ -60,6 +60,30 @@ async def test_killed_in_mid_stream(queen_process, hive, number):
     assert worker.seen.replayed >= 41
 
 
+async def test_killed_twice_in_mid_stream(queen_process, hive):
+    """The journal alone tells the third queen who made it, since when, and how often it moved."""
+    await hive.add(FakeWorker("w1", token_s=0.01))
+    kills = {"30", "60"}
+    async with QueenClient(queen_process.url) as client:
+        await client.register_node(hive.registration())
+        await client.submit(request("twice", 100, "task-t"))
+        events = []
+        async for event in client.task_events("task-t"):
+            events.append(event)
+            if event.id in kills:
+                kills.remove(event.id)
+                await queen_process.end(signal.SIGKILL)
+                await queen_process.start()
+        info = await client.task("task-t")
+        again = [event async for event in client.task_events("task-t")]
+    text = "".join(t for e in events if e.event == "token" for t, _ in token_texts(e))
+    assert text == answer("twice", 100)
+    assert json.loads(events[-1].data)["resumed"] == 2
+    assert info.started_at is not None
+    assert info.worker_id == "w1"
+    assert json.loads(again[0].data)["worker_id"] == "w1"
+
+
 async def test_ended_tasks_answer_from_the_store(queen_process, hive):
     """After a restart a finished task still has its state and every frame."""
     await hive.add(FakeWorker("w1"))
