@@ -75,7 +75,7 @@ def test_a_bad_cable_moves_nothing(lan: Duo) -> None:
     """200 ms and 5 % loss each way: new streams and old ones, and the host is never lost."""
     before = lan.lives()
     whole = lan.answer()
-    with lan.watched() as pictures, lan.left.bad_cable(100, 0.05):
+    with lan.watched() as pictures, lan.left.bad_cable(200, 0.05):
         assert lan.keeper.ok(*LONG_ANSWER) == whole
         assert lan.keeper.ok(*LONG_ANSWER) == whole
     assert "offline" not in {picture["lan"] for picture in pictures}
