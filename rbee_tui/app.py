@@ -41,6 +41,7 @@ from rbee_tui.screens.table import Events, Hosts, Models, Sessions, TableScreen,
 from rbee_tui.setup import ExitCode, Setup
 from rbee_tui.state.link import LinkState
 from rbee_tui.state.view import View
+from rbee_tui.terminal_end import end_with_terminal
 from rbee_tui.theming.files import bundled_folder, choose
 from rbee_tui.theming.live import LiveThemes
 from rbee_tui.theming.remembered import remember, remembered
@@ -385,6 +386,7 @@ def run(
         may_start=by_itself and is_loopback(url),
         crash_file=places.logs / "control-center.log",
     )
+    end_with_terminal()
     while True:
         app = RbeeApp(QueenClient(url, token), setup)
         app.garbage.take_over()
