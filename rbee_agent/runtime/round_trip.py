@@ -15,6 +15,7 @@ def round_trip(plug: socket.socket | None) -> float:
         return 0.0
     try:
         told = plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCPI_RTT + 4)
-    except OSError:
+    except (OSError, TypeError, ValueError):
+        # uvloop's sockets are made anew of a number that a closed connection does not have.
         return 0.0
     return int.from_bytes(told[_TCPI_RTT:], sys.byteorder) / 1e6

@@ -117,9 +117,9 @@ class Duo:
         """Every worker that the queen counts, by id."""
         return {w["id"]: w for w in self.keeper.document("ps")["workers"]}
 
-    def lives(self) -> dict[str, tuple[int, int]]:
+    def lives(self) -> dict[str, tuple[int | None, int]]:
         """Process and incarnation of every worker: equal where nothing was started anew."""
-        return {name: (w["pid"], w["incarnation"]) for name, w in self.workers().items()}
+        return {name: (w.get("pid"), w["incarnation"]) for name, w in self.workers().items()}
 
     def until_online(self, host: SshHost, seconds: float = 40.0) -> float:
         """Wait until the queen has a host again; how long it took."""
