@@ -24,7 +24,10 @@ pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 LONG = 60
 RUNS = int(os.environ.get("RBEE_FAULT_RUNS_REAL", LONG if "RBEE_LONG" in os.environ else 4))
-STREAMS, TOKENS = 3, 32
+STREAMS, TOKENS = 3, 64
+LATEST = 24
+"""The fault comes at this token or before: this process may stand still for half a second, and the
+stream must not be over when it reads the token."""
 MOVES = 3
 """Most moves of one stream that a busy machine explains."""
 FAULTS = ("SIGKILL", "SIGSTOP", "half-open")
@@ -106,7 +109,7 @@ async def test_strict_streams_outlive_their_worker(
                     read(
                         client,
                         request,
-                        at=random_.randrange(1, TOKENS - 8),
+                        at=random_.randrange(1, LATEST),
                         act=act if place == 0 else None,
                         seen=streams[place],
                     )
