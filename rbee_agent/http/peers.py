@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import aiohttp
 
 
@@ -26,4 +28,15 @@ def why(error: BaseException) -> str:
         return "it closed the connection"
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _unconnected(error)
     return str(error) or type(error).__name__
+
+
+def _unconnected(error: aiohttp.ClientConnectorError) -> str:
+    cause, where = error.os_error, f"{error.host}:{error.port}"
+    if cause.errno == errno.ECONNREFUSED:
+        return f"nothing listens on {where}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"no address is known for {error.host}"
+    return f"no connection to {where}: {cause.strerror or cause}"
