@@ -22,7 +22,7 @@ def test_a_closed_connection_has_none(make_loop: Any) -> None:
             plug = writer.get_extra_info("socket")
             assert 0 < round_trip(plug) < 5
             writer.close()
-            await asyncio.sleep(0.1)
+            await writer.wait_closed()
             assert round_trip(plug) == 0.0
 
     loop = make_loop()
